@@ -1,0 +1,83 @@
+//! Whether anybody wants to hear of a socket: the shared filters, decided before anything else is read.
+use aya_ebpf::maps::lpm_trie::Key;
+use keepalive_trace_ebpf::{PORT_WORDS, end, filter};
+
+use crate::{
+    maps::{ADDRESSES, CGROUPS, NETNS, PORTS, config},
+    sock::Sock,
+};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// How far up a cgroup filter looks. Deeper trees than this are not met in practice.
+const CGROUP_DEPTH: u32 = 16;
+
+/// A value that a filter asks for and that this kernel can't give does not match.
+#[inline(always)]
+pub fn wanted(sock: Sock) -> bool {
+    let filters = config!(filters);
+    if filters == 0 {
+        return true;
+    }
+    matches(sock, filters).unwrap_or(false)
+}
+
+#[inline(always)]
+fn matches(sock: Sock, filters: u32) -> Option<bool> {
+    let family = sock.family()?;
+    if filters & filter::IPV4 != 0 && family != AF_INET {
+        return Some(false);
+    }
+    if filters & filter::IPV6 != 0 && family != AF_INET6 {
+        return Some(false);
+    }
+    if filters & filter::LOCAL_PORT != 0 && !port(end::LOCAL, sock.lport()?) {
+        return Some(false);
+    }
+    if filters & filter::REMOTE_PORT != 0 && !port(end::REMOTE, sock.rport()?) {
+        return Some(false);
+    }
+    if filters & filter::LOCAL_ADDR != 0 && !address(end::LOCAL, sock.laddr(family)?) {
+        return Some(false);
+    }
+    if filters & filter::REMOTE_ADDR != 0 && !address(end::REMOTE, sock.raddr(family)?) {
+        return Some(false);
+    }
+    // SAFETY: a value that is never changed once the programs run.
+    if filters & filter::NETNS != 0 && unsafe { NETNS.get(&sock.netns()?) }.is_none() {
+        return Some(false);
+    }
+    if filters & filter::CGROUP != 0 && !cgroup(sock)? {
+        return Some(false);
+    }
+    Some(true)
+}
+
+#[inline(always)]
+fn port(end: u32, port: u16) -> bool {
+    let word = end * PORT_WORDS + u32::from(port) / 64;
+    PORTS.get(word).is_some_and(|bits| bits & (1 << (port % 64)) != 0)
+}
+
+#[inline(always)]
+fn address(end: u32, address: [u8; 16]) -> bool {
+    let mut data = [0; 20];
+    data[..4].copy_from_slice(&end.to_ne_bytes());
+    data[4..].copy_from_slice(&address);
+    ADDRESSES.get(&Key::new(160, data)).is_some()
+}
+
+#[inline(always)]
+fn cgroup(sock: Sock) -> Option<bool> {
+    let mut cgroup = sock.cgroup()?;
+    for _ in 0..CGROUP_DEPTH {
+        // SAFETY: a value that is never changed once the programs run.
+        if unsafe { CGROUPS.get(&cgroup.id()?) }.is_some() {
+            return Some(true);
+        }
+        let Some(parent) = cgroup.parent() else { break };
+        cgroup = parent;
+    }
+    Some(false)
+}

@@ -1,0 +1,278 @@
+//! The wire: every record, offset and setting that the kernel side and the user side share.
+//!
+//! Plain `repr(C)` data without padding. All integers are in the machine's own byte order unless a field says otherwise;
+//! times in jiffies are turned into seconds by the reader, who knows HZ. Nothing here is ever transmuted into an enum:
+//! the reader parses each number and shows the ones it doesn't know.
+#![cfg_attr(target_arch = "bpf", no_std)]
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// An offset of a field that the running kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Where the running kernel keeps what we read: byte offsets, from its own BTF. A field that it lacks is [`ABSENT`].
+///
+/// Offsets into `struct sock` serve for `inet_sock`, `inet_connection_sock` and `tcp_sock` too: all start at one address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Offsets {
+    /// The keepalive `timer_list` within the socket: `icsk_keepalive_timer`, else `sk_timer`.
+    pub keepalive_timer: u32,
+    /// `timer_list.expires`: unsigned long, jiffies.
+    pub timer_expires: u32,
+    /// `timer_list.entry.pprev`: null when the timer is not pending.
+    pub timer_pprev: u32,
+
+    /// `skc_daddr`: __be32.
+    pub daddr: u32,
+    /// `skc_rcv_saddr`: __be32.
+    pub saddr: u32,
+    /// `skc_v6_daddr`: 16 bytes, network order.
+    pub daddr6: u32,
+    /// `skc_v6_rcv_saddr`: 16 bytes, network order.
+    pub saddr6: u32,
+    /// `skc_dport`: __be16.
+    pub dport: u32,
+    /// `skc_num`: u16, host order.
+    pub sport: u32,
+    /// `skc_family`: u16.
+    pub family: u32,
+    /// `skc_state`: u8.
+    pub state: u32,
+    /// `skc_flags`: unsigned long, a bitmap of `enum sock_flags`.
+    pub flags: u32,
+    /// `skc_cookie`: u64, 0 until somebody asks for it.
+    pub cookie: u32,
+    /// `skc_net.net`: pointer to `struct net`.
+    pub net: u32,
+    /// `sk_lock.owned`: int.
+    pub owned: u32,
+    /// `sk_cgrp_data`: a pointer to `struct cgroup`, with tag bits on old kernels.
+    pub cgroup: u32,
+
+    /// `icsk_probes_out`: u8.
+    pub probes_out: u32,
+    /// `icsk_user_timeout`: u32, milliseconds.
+    pub user_timeout: u32,
+    /// `icsk_ack.lrcvtime`: u32, the low half of jiffies.
+    pub lrcvtime: u32,
+    /// `tcp_sock.rcv_tstamp`: u32, the low half of jiffies.
+    pub rcv_tstamp: u32,
+    /// `tcp_sock.keepalive_time`: u32, jiffies; 0 means the sysctl.
+    pub keepalive_time: u32,
+    /// `tcp_sock.keepalive_intvl`: u32, jiffies; 0 means the sysctl.
+    pub keepalive_intvl: u32,
+    /// `tcp_sock.keepalive_probes`: u8; 0 means the sysctl.
+    pub keepalive_probes: u32,
+    /// `tcp_sock.packets_out`: u32.
+    pub packets_out: u32,
+    /// `tcp_sock.write_seq`: u32.
+    pub write_seq: u32,
+    /// `tcp_sock.snd_nxt`: u32.
+    pub snd_nxt: u32,
+    /// `tcp_sock.tcp_mstamp`: u64, microseconds.
+    pub mstamp: u32,
+
+    /// `net.ns.inum`: unsigned int.
+    pub net_inum: u32,
+    /// `net.ipv4.sysctl_tcp_keepalive_time`: int, jiffies.
+    pub sysctl_time: u32,
+    /// `net.ipv4.sysctl_tcp_keepalive_intvl`: int, jiffies.
+    pub sysctl_intvl: u32,
+    /// `net.ipv4.sysctl_tcp_keepalive_probes`: u8 (int on kernels before 5.10).
+    pub sysctl_probes: u32,
+
+    /// `cgroup.kn`: pointer to `struct kernfs_node`.
+    pub cgroup_kn: u32,
+    /// `kernfs_node.id`: u64.
+    pub kernfs_id: u32,
+    /// `cgroup.self.parent`: pointer to the parent's `cgroup_subsys_state`, which is the parent `struct cgroup`.
+    pub cgroup_parent: u32,
+}
+
+/// What the loader tells the kernel side once, before it runs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Config {
+    /// Jiffies a second.
+    pub hz: u32,
+    /// Not 0 where `tcp_send_active_reset` has an argument of type `enum sk_rst_reason`.
+    pub has_reason: u32,
+    /// [`filter`] bits: which filters are set.
+    pub filters: u32,
+}
+
+/// Bits of [`Config::filters`]: an unset bit lets everything pass.
+pub mod filter {
+    /// Only AF_INET sockets.
+    pub const IPV4: u32 = 1 << 0;
+    /// Only AF_INET6 sockets.
+    pub const IPV6: u32 = 1 << 1;
+    /// The local port must be in the map `PORTS`.
+    pub const LOCAL_PORT: u32 = 1 << 2;
+    /// The remote port must be in the map `PORTS`.
+    pub const REMOTE_PORT: u32 = 1 << 3;
+    /// The local address must match the map `ADDRESSES`.
+    pub const LOCAL_ADDR: u32 = 1 << 4;
+    /// The remote address must match the map `ADDRESSES`.
+    pub const REMOTE_ADDR: u32 = 1 << 5;
+    /// The network namespace must be in the map `NETNS`.
+    pub const NETNS: u32 = 1 << 6;
+    /// The socket's cgroup, or one above it, must be in the map `CGROUPS`.
+    pub const CGROUP: u32 = 1 << 7;
+}
+
+/// Which end of the connection a port or an address filter speaks of.
+pub mod end {
+    /// This host's end.
+    pub const LOCAL: u32 = 0;
+    /// The peer's end.
+    pub const REMOTE: u32 = 1;
+}
+
+/// 64-bit words of the port bitmap, for one end; the remote end's follow the local end's.
+pub const PORT_WORDS: u32 = 65536 / 64;
+
+/// Values of [`Record::kind`].
+pub mod kind {
+    /// `tcp_keepalive_timer` called `tcp_write_wakeup`.
+    pub const PROBE: u8 = 1;
+    /// `tcp_keepalive_timer` ran and sent nothing.
+    pub const TIMER: u8 = 2;
+    /// `tcp_send_active_reset` ran.
+    pub const RESET: u8 = 3;
+}
+
+/// Values of [`Record::outcome`] in a [`kind::TIMER`] record: why nothing was sent.
+pub mod outcome {
+    /// `packets_out` was not 0.
+    pub const DATA_IN_FLIGHT: u8 = 1;
+    /// `write_seq` was ahead of `snd_nxt`.
+    pub const UNSENT_DATA: u8 = 2;
+    /// Idle for less than `tcp_keepalive_time`.
+    pub const NOT_IDLE: u8 = 3;
+    /// The socket was locked by a process: the kernel tries again in HZ/20.
+    pub const SOCKET_BUSY: u8 = 4;
+    /// SO_KEEPALIVE is off, or the state is CLOSE or SYN_SENT: the timer was not armed again.
+    pub const KEEPALIVE_OFF: u8 = 5;
+    /// An orphan in FIN_WAIT2 became a time-wait socket (`tcp_time_wait`).
+    pub const FIN_WAIT2: u8 = 6;
+}
+
+/// Bits of [`Record::has`]: fields that are known. All others are zero and mean nothing.
+pub mod has {
+    /// [`super::Record::netns`].
+    pub const NETNS: u32 = 1 << 0;
+    /// [`super::Record::cgroup`].
+    pub const CGROUP: u32 = 1 << 1;
+    /// [`super::Record::reason`].
+    pub const REASON: u32 = 1 << 2;
+    /// [`super::Record::late`].
+    pub const LATE: u32 = 1 << 3;
+    /// [`super::Record::next`]: the timer is armed again.
+    pub const NEXT: u32 = 1 << 4;
+    /// [`super::Record::ret`].
+    pub const RET: u32 = 1 << 5;
+    /// [`super::Record::task_pid`] and [`super::Record::task_comm`].
+    pub const TASK: u32 = 1 << 6;
+    /// [`super::Record::sysctl_time`] and its two companions.
+    pub const SYSCTL: u32 = 1 << 7;
+    /// The socket's settings: times, probes, user timeout and the idle clocks.
+    pub const SETTINGS: u32 = 1 << 8;
+}
+
+/// Bits of [`Record::flags`].
+pub mod flag {
+    /// Within a run of `tcp_keepalive_timer` on this very socket.
+    pub const IN_TIMER: u8 = 1 << 0;
+    /// SOCK_KEEPOPEN: SO_KEEPALIVE is on.
+    pub const KEEPOPEN: u8 = 1 << 1;
+    /// SOCK_DEAD: an orphan, no process holds it.
+    pub const DEAD: u8 = 1 << 2;
+}
+
+/// One event, as the kernel side saw it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Record {
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub mono_ns: u64,
+    /// The socket's address: an identity within a run, never shown.
+    pub sk: u64,
+    /// `skc_cookie`; 0 where nobody has asked for one yet.
+    pub cookie: u64,
+    /// Id of the socket's cgroup v2.
+    pub cgroup: u64,
+    /// Local address, network order; IPv4 as `::ffff:a.b.c.d`.
+    pub laddr: [u8; 16],
+    /// Remote address, likewise.
+    pub raddr: [u8; 16],
+    /// [`has`] bits.
+    pub has: u32,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// `tp->keepalive_time`, jiffies; 0 means the sysctl.
+    pub sock_time: u32,
+    /// `tp->keepalive_intvl`, jiffies; 0 means the sysctl.
+    pub sock_intvl: u32,
+    /// The namespace's `tcp_keepalive_time`, jiffies.
+    pub sysctl_time: i32,
+    /// The namespace's `tcp_keepalive_intvl`, jiffies.
+    pub sysctl_intvl: i32,
+    /// TCP_USER_TIMEOUT, milliseconds; 0 means none.
+    pub user_timeout_ms: u32,
+    /// Jiffies since the last ACK was received (`rcv_tstamp`).
+    pub ack_age: u32,
+    /// Jiffies since the last data was received (`lrcvtime`).
+    pub data_age: u32,
+    /// Jiffies between the timer's deadline and this run.
+    pub late: i32,
+    /// Jiffies from this run to the timer's next deadline.
+    pub next: i32,
+    /// What `tcp_write_wakeup` returned.
+    pub ret: i32,
+    /// `enum sk_rst_reason`.
+    pub reason: u32,
+    /// The process that called `tcp_send_active_reset`: its thread group id.
+    pub task_pid: u32,
+    /// Its name, NUL-padded.
+    pub task_comm: [u8; 16],
+    /// Local port, host order.
+    pub lport: u16,
+    /// Remote port, host order.
+    pub rport: u16,
+    /// AF_INET or AF_INET6.
+    pub family: u16,
+    /// `tp->keepalive_probes`; 0 means the sysctl.
+    pub sock_probes: u8,
+    /// The namespace's `tcp_keepalive_probes`.
+    pub sysctl_probes: u8,
+    /// `icsk_probes_out` before this event.
+    pub probes_out: u8,
+    /// `sk_state`.
+    pub state: u8,
+    /// [`kind`].
+    pub kind: u8,
+    /// [`outcome`], in timer records.
+    pub outcome: u8,
+    /// [`flag`] bits.
+    pub flags: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// Indices of the per-CPU map `COUNTERS` (u64 each).
+pub mod counter {
+    /// Records that found the ring buffer full.
+    pub const RING_FULL: u32 = 0;
+    /// Runs that must have been skipped: an entry without its exit, or the reverse.
+    pub const UNPAIRED: u32 = 1;
+    /// Records offered to the ring buffer.
+    pub const OFFERED: u32 = 2;
+    /// How many counters there are.
+    pub const COUNT: u32 = 3;
+}
+
+const _: () = assert!(size_of::<Record>() == 152);
+const _: () = assert!(size_of::<Offsets>() == 4 * 34);
+const _: () = assert!(size_of::<Config>() == 12);

@@ -1,0 +1,125 @@
+//! The programs: each names its hook and calls the room that knows what to do.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
+
+#[cfg(target_arch = "bpf")]
+mod filter;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod sock;
+#[cfg(target_arch = "bpf")]
+mod teardown;
+#[cfg(target_arch = "bpf")]
+mod timer;
+
+#[cfg(target_arch = "bpf")]
+mod programs {
+    use aya_ebpf::{
+        macros::{fentry, fexit, kprobe, kretprobe},
+        programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
+    };
+
+    use crate::{sock::Sock, teardown, timer};
+
+    #[kprobe]
+    pub fn keepalive_timer_kprobe(ctx: ProbeContext) -> u32 {
+        timer::enter(&ctx, ctx.arg(0).unwrap_or(0));
+        0
+    }
+
+    #[kretprobe]
+    pub fn keepalive_timer_kretprobe(ctx: RetProbeContext) -> u32 {
+        timer::exit(&ctx);
+        0
+    }
+
+    #[fentry]
+    pub fn keepalive_timer_fentry(ctx: FEntryContext) -> i32 {
+        timer::enter(&ctx, ctx.arg(0));
+        0
+    }
+
+    #[fexit]
+    pub fn keepalive_timer_fexit(ctx: FExitContext) -> i32 {
+        timer::exit(&ctx);
+        0
+    }
+
+    #[kprobe]
+    pub fn write_wakeup_kprobe(ctx: ProbeContext) -> u32 {
+        timer::wakeup_enter(Sock::at(ctx.arg(0).unwrap_or(0)));
+        0
+    }
+
+    #[kretprobe]
+    pub fn write_wakeup_kretprobe(ctx: RetProbeContext) -> u32 {
+        timer::wakeup_exit(ctx.ret());
+        0
+    }
+
+    #[fentry]
+    pub fn write_wakeup_fentry(ctx: FEntryContext) -> i32 {
+        timer::wakeup_enter(Sock::at(ctx.arg(0)));
+        0
+    }
+
+    /// `tcp_write_wakeup(sk, mib)`: its result follows its two arguments (`bpf_get_func_ret` came with 5.17 only).
+    #[fexit]
+    pub fn write_wakeup_fexit(ctx: FExitContext) -> i32 {
+        timer::wakeup_exit(ctx.arg(2));
+        0
+    }
+
+    #[kprobe]
+    pub fn time_wait_kprobe(ctx: ProbeContext) -> u32 {
+        timer::time_wait(Sock::at(ctx.arg(0).unwrap_or(0)));
+        0
+    }
+
+    #[fentry]
+    pub fn time_wait_fentry(ctx: FEntryContext) -> i32 {
+        timer::time_wait(Sock::at(ctx.arg(0)));
+        0
+    }
+
+    // The reason is the second argument or the third, by kernel: the loader takes the program that reads the right one, since
+    // the verifier refuses an index beyond the prototype, and a computed one.
+
+    #[kprobe]
+    pub fn active_reset_kprobe(ctx: ProbeContext) -> u32 {
+        teardown::active_reset(&ctx, Sock::at(ctx.arg(0).unwrap_or(0)), ctx.arg(1));
+        0
+    }
+
+    #[kprobe]
+    pub fn active_reset_arg2_kprobe(ctx: ProbeContext) -> u32 {
+        teardown::active_reset(&ctx, Sock::at(ctx.arg(0).unwrap_or(0)), ctx.arg(2));
+        0
+    }
+
+    #[fentry]
+    pub fn active_reset_fentry(ctx: FEntryContext) -> i32 {
+        teardown::active_reset(&ctx, Sock::at(ctx.arg(0)), Some(ctx.arg(1)));
+        0
+    }
+
+    #[fentry]
+    pub fn active_reset_arg2_fentry(ctx: FEntryContext) -> i32 {
+        teardown::active_reset(&ctx, Sock::at(ctx.arg(0)), Some(ctx.arg(2)));
+        0
+    }
+}
+
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

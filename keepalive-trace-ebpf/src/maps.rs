@@ -1,0 +1,128 @@
+//! What the programs share: the ring to user space, the counters, the filters' sets, and the loader's globals.
+use aya_ebpf::{
+    helpers::bpf_ringbuf_query,
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
+};
+use keepalive_trace_ebpf::{ABSENT, Config, Offsets, PORT_WORDS, Record, counter};
+use zerocopy::FromZeros as _;
+
+/// Set by the loader. Read field by field, always through [`offset!`].
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = { zerocopy::transmute!([0xff_u8; size_of::<Offsets>()]) };
+
+/// Set by the loader.
+#[unsafe(no_mangle)]
+pub static CONFIG: Config = Config { hz: 0, has_reason: 0, filters: 0 };
+
+/// The running kernel's offset of a field. Volatile: the loader puts the value there after compilation.
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: a valid, aligned static that nobody writes while the program runs.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::OFFSETS.$field) }
+    };
+}
+pub(crate) use offset;
+
+/// A value of the loader's configuration.
+macro_rules! config {
+    ($field:ident) => {
+        // SAFETY: a valid, aligned static that nobody writes while the program runs.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::CONFIG.$field) }
+    };
+}
+pub(crate) use config;
+
+/// What one run of `tcp_keepalive_timer` has done so far. Nested calls run on the same CPU, in the same softirq.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Run {
+    /// Set between entry and exit.
+    pub active: u32,
+    /// The run's socket passed the filters.
+    pub wanted: u32,
+    /// [`step`] bits.
+    pub steps: u32,
+    /// `sk_lock.owned` at entry: 0, or another number where a process held the socket.
+    pub owned: u32,
+    /// `tcp_mstamp` at entry, microseconds: unchanged at exit when the handler gave up at once.
+    pub mstamp: u64,
+    /// Jiffies at entry.
+    pub jiffies: u64,
+    /// The socket, as it was before the run did anything.
+    pub record: Record,
+}
+
+/// Nested calls seen within a [`Run`].
+pub mod step {
+    /// `tcp_write_wakeup` entered.
+    pub const WAKEUP: u32 = 1 << 0;
+    /// `tcp_write_wakeup` returned.
+    pub const WAKEUP_RETURNED: u32 = 1 << 1;
+    /// `tcp_send_active_reset`.
+    pub const RESET: u32 = 1 << 2;
+    /// `tcp_time_wait`.
+    pub const TIME_WAIT: u32 = 1 << 3;
+}
+
+#[map]
+static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
+
+#[map]
+static RUN: PerCpuArray<Run> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub static PORTS: Array<u64> = Array::with_max_entries(2 * PORT_WORDS, 0);
+
+/// The key's first four bytes name the end, in the machine's byte order; then an address, IPv4 as `::ffff:a.b.c.d`.
+#[map]
+pub static ADDRESSES: LpmTrie<[u8; 20], u8> = LpmTrie::with_max_entries(1024, 1 /* BPF_F_NO_PREALLOC */);
+
+#[map]
+pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
+
+#[map]
+pub static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(64, 0);
+
+/// Unread bytes in the ring past which the reader is woken; until then it comes by itself, every 20 ms.
+const WAKE_AT: u64 = 64 * 1024;
+const BPF_RB_AVAIL_DATA: u64 = 0;
+const BPF_RB_NO_WAKEUP: u64 = 1;
+const BPF_RB_FORCE_WAKEUP: u64 = 2;
+
+/// This CPU's slot for the run in progress.
+pub fn run() -> Option<&'static mut Run> {
+    let run = RUN.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own slot; softirqs don't nest, so nobody else uses it before we are done.
+    Some(unsafe { &mut *run })
+}
+
+pub fn count(which: u32) {
+    if let Some(value) = COUNTERS.get_ptr_mut(which) {
+        // SAFETY: this CPU's own counter.
+        unsafe { *value += 1 };
+    }
+}
+
+/// Fills a record in the ring itself and hands it over; a full ring is counted.
+pub fn emit(fill: impl FnOnce(&mut Record)) {
+    count(counter::OFFERED);
+    let Some(mut entry) = RING.reserve::<Record>(0) else {
+        count(counter::RING_FULL);
+        return;
+    };
+    let record = entry.write(Record::new_zeroed());
+    fill(record);
+    // SAFETY: a plain query of a map that exists.
+    let unread = unsafe { bpf_ringbuf_query((&raw const RING).cast_mut().cast(), BPF_RB_AVAIL_DATA) };
+    entry.submit(if unread >= WAKE_AT { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP });
+}
+
+/// A field's offset, or none where this kernel lacks the field.
+#[inline(always)]
+pub fn present(offset: u32) -> Option<usize> {
+    (offset != ABSENT).then_some(offset as usize)
+}

@@ -1,0 +1,235 @@
+//! The only place that reads kernel memory: typed getters over the offsets that BTF gave.
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel};
+use keepalive_trace_ebpf::{Record, flag, has};
+
+use crate::maps::{offset, present};
+
+pub const TCP_FIN_WAIT2: u8 = 5;
+pub const TCP_CLOSE: u8 = 7;
+const AF_INET: u16 = 2;
+
+/// Bits of `skc_flags`: `enum sock_flags`.
+const SOCK_DEAD: u64 = 1 << 0;
+const SOCK_KEEPOPEN: u64 = 1 << 3;
+
+/// Low bits of `sk_cgrp_data` that are not part of the pointer (kernels before 5.15), and the one that says it is no pointer.
+const CGROUP_TAGS: u64 = 3;
+const CGROUP_IS_DATA: u64 = 1;
+
+/// Reads a `T` at `base + offset`; none where the kernel lacks the field or the read faults.
+#[inline(always)]
+pub fn read<T>(base: u64, offset: u32) -> Option<T> {
+    let offset = present(offset)?;
+    // SAFETY: the helper checks the address itself and faults into an error.
+    unsafe { bpf_probe_read_kernel((base as usize + offset) as *const T) }.ok()
+}
+
+/// Low half of jiffies: the clock of `rcv_tstamp` and `lrcvtime`.
+#[inline(always)]
+pub fn jiffies() -> u64 {
+    // SAFETY: no arguments, no effect.
+    unsafe { bpf_jiffies64() }
+}
+
+/// A `timer_list` in the kernel.
+#[derive(Clone, Copy)]
+pub struct Timer(u64);
+
+impl Timer {
+    pub fn at(address: u64) -> Self {
+        Self(address)
+    }
+
+    /// The socket around it. A pointer below the offset is not a timer of ours.
+    #[inline(always)]
+    pub fn sock(self) -> Option<Sock> {
+        let offset = present(offset!(keepalive_timer))? as u64;
+        (self.0 > offset).then(|| Sock(self.0 - offset))
+    }
+
+    /// `expires`, jiffies: the deadline that was asked for, not rounded to the wheel.
+    #[inline(always)]
+    pub fn expires(self) -> Option<u64> {
+        read(self.0, offset!(timer_expires))
+    }
+
+    /// Mirrors `timer_pending`.
+    #[inline(always)]
+    pub fn pending(self) -> Option<bool> {
+        read::<u64>(self.0, offset!(timer_pprev)).map(|pprev| pprev != 0)
+    }
+}
+
+/// A `struct sock` of TCP in the kernel.
+#[derive(Clone, Copy)]
+pub struct Sock(u64);
+
+impl Sock {
+    pub fn at(address: u64) -> Self {
+        Self(address)
+    }
+
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub fn timer(self) -> Option<Timer> {
+        Some(Timer(self.0 + present(offset!(keepalive_timer))? as u64))
+    }
+
+    #[inline(always)]
+    pub fn family(self) -> Option<u16> {
+        read(self.0, offset!(family))
+    }
+
+    #[inline(always)]
+    pub fn lport(self) -> Option<u16> {
+        read(self.0, offset!(sport))
+    }
+
+    #[inline(always)]
+    pub fn rport(self) -> Option<u16> {
+        read::<u16>(self.0, offset!(dport)).map(u16::from_be)
+    }
+
+    #[inline(always)]
+    pub fn laddr(self, family: u16) -> Option<[u8; 16]> {
+        address(self.0, family, offset!(saddr), offset!(saddr6))
+    }
+
+    #[inline(always)]
+    pub fn raddr(self, family: u16) -> Option<[u8; 16]> {
+        address(self.0, family, offset!(daddr), offset!(daddr6))
+    }
+
+    #[inline(always)]
+    pub fn owned(self) -> Option<u32> {
+        read(self.0, offset!(owned))
+    }
+
+    #[inline(always)]
+    pub fn mstamp(self) -> Option<u64> {
+        read(self.0, offset!(mstamp))
+    }
+
+    #[inline(always)]
+    pub fn packets_out(self) -> Option<u32> {
+        read(self.0, offset!(packets_out))
+    }
+
+    /// Bytes queued that were never sent.
+    #[inline(always)]
+    pub fn unsent(self) -> Option<u32> {
+        let written: u32 = read(self.0, offset!(write_seq))?;
+        let next: u32 = read(self.0, offset!(snd_nxt))?;
+        Some(written.wrapping_sub(next))
+    }
+
+    #[inline(always)]
+    fn net(self) -> Option<u64> {
+        read(self.0, offset!(net))
+    }
+
+    #[inline(always)]
+    pub fn netns(self) -> Option<u32> {
+        read(self.net()?, offset!(net_inum))
+    }
+
+    /// The socket's `struct cgroup`.
+    #[inline(always)]
+    pub fn cgroup(self) -> Option<Cgroup> {
+        let data: u64 = read(self.0, offset!(cgroup))?;
+        let pointer = data & !CGROUP_TAGS;
+        (data & CGROUP_IS_DATA == 0 && pointer != 0).then_some(Cgroup(pointer))
+    }
+
+    /// Fills in everything about the socket itself. What can't be read is left zero, and its bit of `has` unset.
+    #[inline(always)]
+    pub fn describe(self, record: &mut Record) {
+        let now = jiffies() as u32;
+        // SAFETY: no arguments, no effect.
+        record.mono_ns = unsafe { bpf_ktime_get_ns() };
+        record.sk = self.0;
+        record.family = self.family().unwrap_or(0);
+        record.lport = self.lport().unwrap_or(0);
+        record.rport = self.rport().unwrap_or(0);
+        record.laddr = self.laddr(record.family).unwrap_or_default();
+        record.raddr = self.raddr(record.family).unwrap_or_default();
+        record.state = read(self.0, offset!(state)).unwrap_or(0);
+        record.cookie = read(self.0, offset!(cookie)).unwrap_or(0);
+        let flags: u64 = read(self.0, offset!(flags)).unwrap_or(0);
+        if flags & SOCK_KEEPOPEN != 0 {
+            record.flags |= flag::KEEPOPEN;
+        }
+        if flags & SOCK_DEAD != 0 {
+            record.flags |= flag::DEAD;
+        }
+        if let Some(id) = self.cgroup().and_then(Cgroup::id) {
+            record.cgroup = id;
+            record.has |= has::CGROUP;
+        }
+        if let Some(net) = self.net() {
+            if let Some(inum) = read(net, offset!(net_inum)) {
+                record.netns = inum;
+                record.has |= has::NETNS;
+            }
+            if describe_sysctls(net, record).is_some() {
+                record.has |= has::SYSCTL;
+            }
+        }
+        if self.describe_settings(now, record).is_some() {
+            record.has |= has::SETTINGS;
+        }
+    }
+
+    #[inline(always)]
+    fn describe_settings(self, now: u32, record: &mut Record) -> Option<()> {
+        record.probes_out = read(self.0, offset!(probes_out))?;
+        record.user_timeout_ms = read(self.0, offset!(user_timeout))?;
+        record.sock_time = read(self.0, offset!(keepalive_time))?;
+        record.sock_intvl = read(self.0, offset!(keepalive_intvl))?;
+        record.sock_probes = read(self.0, offset!(keepalive_probes))?;
+        record.ack_age = now.wrapping_sub(read(self.0, offset!(rcv_tstamp))?);
+        record.data_age = now.wrapping_sub(read(self.0, offset!(lrcvtime))?);
+        Some(())
+    }
+}
+
+#[inline(always)]
+fn describe_sysctls(net: u64, record: &mut Record) -> Option<()> {
+    record.sysctl_time = read(net, offset!(sysctl_time))?;
+    record.sysctl_intvl = read(net, offset!(sysctl_intvl))?;
+    record.sysctl_probes = read(net, offset!(sysctl_probes))?;
+    Some(())
+}
+
+#[inline(always)]
+fn address(base: u64, family: u16, v4: u32, v6: u32) -> Option<[u8; 16]> {
+    if family != AF_INET {
+        return read(base, v6);
+    }
+    let [a, b, c, d]: [u8; 4] = read(base, v4)?;
+    Some([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+}
+
+/// A `struct cgroup` of the default hierarchy.
+#[derive(Clone, Copy)]
+pub struct Cgroup(u64);
+
+impl Cgroup {
+    /// What `bpf_get_current_cgroup_id` and the inode of the folder in cgroupfs are.
+    #[inline(always)]
+    pub fn id(self) -> Option<u64> {
+        let node: u64 = read(self.0, offset!(cgroup_kn))?;
+        read(node, offset!(kernfs_id))
+    }
+
+    /// `cgroup.self` is its first member, so a parent's `cgroup_subsys_state` is the parent cgroup.
+    #[inline(always)]
+    pub fn parent(self) -> Option<Self> {
+        let parent: u64 = read(self.0, offset!(cgroup_parent))?;
+        (parent != 0).then_some(Self(parent))
+    }
+}

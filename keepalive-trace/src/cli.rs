@@ -1,0 +1,219 @@
+//! The command line: clap's types, and how each value is read.
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+/// Shows what Linux TCP keepalive does on every connection, live: probes, answers, settings in force, and who ended it.
+#[derive(Debug, Parser)]
+#[command(name = "keepalive-trace", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    trace: TraceArgs,
+}
+
+impl Cli {
+    /// The command; with none, `trace`.
+    pub fn chosen(self) -> Command {
+        self.command.unwrap_or(Command::Trace(self.trace))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Stream events live, one line each, until Ctrl-C
+    #[command(after_help = "Example: sudo keepalive-trace trace -D 5432,6379 --all")]
+    Trace(TraceArgs),
+    /// Say what this kernel and these privileges allow, one line per need, with the remedy
+    #[command(after_help = "Example: keepalive-trace check\nExit code 1 when `trace` cannot work here.")]
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    #[command(flatten)]
+    pub filters: FilterArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// Also show runs of the keepalive timer that sent nothing, and why
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Which connections: decided in the kernel.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Filters")]
+pub struct FilterArgs {
+    /// Only these local ports: a list of ports and ranges
+    #[arg(short = 'L', long = "localport", value_name = "PORTS", value_delimiter = ',')]
+    pub local_ports: Vec<PortRange>,
+    /// Only these remote ports: a list of ports and ranges
+    #[arg(short = 'D', long = "remoteport", value_name = "PORTS", value_delimiter = ',')]
+    pub remote_ports: Vec<PortRange>,
+    /// Only this local address or CIDR block; several with commas
+    #[arg(short = 'a', long = "laddr", value_name = "ADDR", value_delimiter = ',', value_parser = network)]
+    pub local_addresses: Vec<IpNet>,
+    /// Only this remote address or CIDR block; several with commas
+    #[arg(short = 'A', long = "raddr", value_name = "ADDR", value_delimiter = ',', value_parser = network)]
+    pub remote_addresses: Vec<IpNet>,
+    /// Only IPv4 sockets
+    #[arg(short = '4', long = "ipv4", conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// Only IPv6 sockets
+    #[arg(short = '6', long = "ipv6")]
+    pub ipv6: bool,
+    /// Only this network namespace: its inode, a path like /proc/PID/ns/net, or a name of `ip netns`; may be repeated
+    #[arg(long, value_name = "NETNS")]
+    pub netns: Vec<String>,
+    /// Only sockets of this cgroup v2 and those below it: a path in or below /sys/fs/cgroup; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Show wall-clock time
+    #[arg(short = 'T', long, conflicts_with = "timestamp")]
+    pub time: bool,
+    /// Show seconds since the start (the default)
+    #[arg(short = 't', long)]
+    pub timestamp: bool,
+    /// Wide columns, and every detail: settings in force and their origin, namespace, state, ids
+    #[arg(short = 'w', long)]
+    pub wide: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Stop after so long: seconds, or like 90s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Stop after so many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Kernel")]
+pub struct KernelArgs {
+    /// How to hook the kernel's functions; auto: kprobes, and fentry where the kernel has none
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub attach: AttachChoice,
+    /// Bytes of the ring buffer between kernel and tool: a power of two, 4096 at least
+    #[arg(long, value_name = "BYTES", default_value = "4194304", value_parser = ring_bytes)]
+    pub buffer: u32,
+    /// Say more on standard error; twice: also what the kernel side logs
+    #[arg(short = 'v', long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AttachChoice {
+    #[default]
+    Auto,
+    Kprobe,
+    Fentry,
+}
+
+/// A port, or a range of them like 8000-8999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let port = |text: &str| text.parse::<u16>().map_err(|_| format!("`{text}` is not a port (0 to 65535)"));
+        let (first, last) = match text.split_once('-') {
+            Some((first, last)) => (port(first)?, port(last)?),
+            None => (port(text)?, port(text)?),
+        };
+        if first > last {
+            return Err(format!("the range {first}-{last} is backwards"));
+        }
+        Ok(Self { first, last })
+    }
+}
+
+/// An address alone is a block of one.
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
+        .map_err(|_| "not an IPv4 or IPv6 address, nor a CIDR block like 10.0.0.0/8".to_owned())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "not a time: give seconds, or like 90s, 5m, 1h".to_owned();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|_| wrong());
+    }
+    let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(signed).map_err(|_| wrong())
+}
+
+fn ring_bytes(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(bytes) if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) => Ok(bytes),
+        _ => Err("not a power of two between 4096 and 1073741824".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ports_are_read_alone_and_as_ranges_and_backwards_ones_are_refused() {
+        assert_eq!("443".parse(), Ok(PortRange { first: 443, last: 443 }));
+        assert_eq!("8000-8999".parse(), Ok(PortRange { first: 8000, last: 8999 }));
+        assert_eq!("9-8".parse::<PortRange>(), Err("the range 9-8 is backwards".to_owned()));
+        assert_eq!("http".parse::<PortRange>(), Err("`http` is not a port (0 to 65535)".to_owned()));
+        assert!("65536".parse::<PortRange>().is_err());
+    }
+
+    #[test]
+    fn an_address_is_a_block_of_one() {
+        assert_eq!(network("10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
+        assert_eq!(network("2001:db8::/32").unwrap().to_string(), "2001:db8::/32");
+        assert!(network("10.0.0.0/33").is_err());
+    }
+
+    #[test]
+    fn a_duration_is_seconds_unless_it_names_its_unit() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert!(duration("-1").is_err());
+        assert!(duration("soon").is_err());
+    }
+}

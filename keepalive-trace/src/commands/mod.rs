@@ -1,0 +1,16 @@
+//! One file a command, wiring only: a source, the model, an output.
+mod check;
+mod trace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::cli::Command;
+
+pub fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Trace(args) => trace::run(&args),
+        Command::Check(args) => Ok(check::run(&args)),
+    }
+}

@@ -1,0 +1,124 @@
+//! `trace`: the live stream, from the probes to the screen.
+use std::{env, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time,
+};
+
+use crate::{
+    cli::TraceArgs,
+    kernel::{
+        facts,
+        filters::Filters,
+        layout,
+        probes::{Options, Probes},
+        record::Reader,
+        stream::{Flow, Stream},
+    },
+    model::{
+        event::{Body, Event, Start},
+        tracker::{self, Tracker},
+    },
+    output::{self, Printer},
+};
+
+pub fn run(args: &TraceArgs) -> Result<ExitCode> {
+    output::log_to_stderr(args.kernel.verbose);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    match runtime.block_on(trace(args)) {
+        Err(error) if output::is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
+        result => result.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+async fn trace(args: &TraceArgs) -> Result<()> {
+    // Before anything is attached, so that a Ctrl-C at once finds somebody who cleans up.
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
+
+    let filters = Filters::resolve(&args.filters)?;
+    let hz = facts::hz()?;
+    let layout = layout::of_running_kernel()?;
+    let verbose = args.kernel.verbose >= 2;
+    let options = Options { hz, layout: &layout, filters: &filters, ring_bytes: args.kernel.buffer, log: verbose };
+    let mut probes = Probes::start(args.kernel.attach, &options)?;
+    let mut logger = verbose.then(|| probes.logger()).transpose()?;
+    let mut stream = Stream::open(&mut probes, Reader { hz, reasons: layout.reset_reasons })?;
+
+    let mut tracker = Tracker::new(tracker::CAPACITY);
+    let mut live = Live { screen: Printer::new(&args.output), all: args.all, limit: args.output.count, shown: 0 };
+    let start = start(hz, &probes);
+    log::info!("attached with {} on {}, HZ={hz}", start.attach.name(), start.kernel);
+    live.screen.show(&Event { mono_ns: facts::mono_ns(), body: Body::Start(start) })?;
+    live.screen.flush()?;
+
+    let deadline = args.output.duration.map(|duration| time::Instant::now() + duration);
+    loop {
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            () = sleep_until(deadline) => break,
+            waited = stream.wait() => waited?,
+        }
+        let flow = stream.drain(&mut tracker, |event| live.show(event))?;
+        live.screen.flush()?;
+        if let Some(logger) = &mut logger {
+            logger.flush();
+        }
+        if flow == Flow::Enough {
+            break;
+        }
+    }
+
+    // Out of the kernel first; then what had been seen is still told, and nothing can be lost unseen.
+    probes.detach();
+    stream.drain(&mut tracker, |event| live.show(event))?;
+    stream.tell_losses(&mut tracker, |event| live.show(event))?;
+    log::info!("{} records offered by the kernel side", stream.offered()?);
+    live.screen.show(&Event { mono_ns: facts::mono_ns(), body: Body::Stop(tracker.stop(live.shown)) })?;
+    live.screen.flush()
+}
+
+/// What is shown of the stream, and how much of it.
+struct Live {
+    screen: Printer,
+    all: bool,
+    limit: Option<u64>,
+    shown: u64,
+}
+
+impl Live {
+    fn show(&mut self, event: &Event) -> Result<Flow> {
+        // Runs of the timer that sent nothing are for `--all`.
+        let wanted = self.all || !matches!(event.body, Body::Timer(..));
+        let full = |shown| self.limit.is_some_and(|limit| shown >= limit);
+        if wanted && !full(self.shown) {
+            self.screen.show(event)?;
+            self.shown += 1;
+        }
+        Ok(if full(self.shown) { Flow::Enough } else { Flow::More })
+    }
+}
+
+fn start(hz: u32, probes: &Probes) -> Start {
+    Start {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: facts::host(),
+        kernel: facts::kernel_release(),
+        hz,
+        attach: probes.attach,
+        cmdline: env::args().collect::<Vec<_>>().join(" "),
+        sysctls: facts::sysctls(),
+        wall_offset_ns: facts::wall_offset_ns(),
+    }
+}
+
+async fn sleep_until(deadline: Option<time::Instant>) {
+    match deadline {
+        Some(deadline) => time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,174 @@
+//! What this kernel and these privileges allow: one finding per need, tried for real wherever we may.
+use std::{collections::BTreeSet, fs};
+
+use anyhow::Result;
+
+use super::{
+    facts,
+    filters::{Filters, cgroup_root},
+    layout::{self, Layout},
+    probes::{Options, Probes, has_kprobes},
+};
+use crate::cli::{AttachChoice, KernelArgs};
+
+/// One need of the tool's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub need: &'static str,
+    pub state: State,
+    /// What was found; where something is missing, the remedy.
+    pub detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Ok,
+    /// `trace` can't do without.
+    Missing,
+    /// Something works less well, or another way has to be taken.
+    Limited,
+    /// It can't be told without more privileges.
+    Unknown,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Missing => "missing",
+            Self::Limited => "limited",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// All findings, and whether `trace` can work here.
+#[derive(Debug)]
+pub struct Report {
+    pub findings: Vec<Finding>,
+    pub works: bool,
+}
+
+pub fn run(args: &KernelArgs) -> Report {
+    let layout = layout::of_running_kernel();
+    let allowed = facts::missing_capabilities().is_empty();
+    let kprobe = attaches(AttachChoice::Kprobe, &layout, allowed, args);
+    let fentry = attaches(AttachChoice::Fentry, &layout, allowed, args);
+    let works = match args.attach {
+        AttachChoice::Auto => kprobe.state == State::Ok || fentry.state == State::Ok,
+        AttachChoice::Kprobe => kprobe.state == State::Ok,
+        AttachChoice::Fentry => fentry.state == State::Ok,
+    };
+    // Where one way works the other's absence is no obstacle.
+    let soften = |finding: Finding| match finding.state {
+        State::Missing if works => Finding { state: State::Limited, ..finding },
+        _ => finding,
+    };
+    let ring = ring_buffer(&kprobe, &fentry);
+    let findings = vec![privileges(), btf(&layout), symbols(&layout), soften(kprobe), soften(fentry), ring, cgroup(), lockdown()];
+    Report { findings, works }
+}
+
+fn finding(need: &'static str, state: State, detail: impl Into<String>) -> Finding {
+    Finding { need, state, detail: detail.into() }
+}
+
+fn privileges() -> Finding {
+    match facts::missing_capabilities().as_slice() {
+        [] => finding("privileges", State::Ok, "CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON"),
+        missing => finding("privileges", State::Missing, format!("no {}: run it with sudo", missing.join(" and no "))),
+    }
+}
+
+fn btf(layout: &Result<Layout>) -> Finding {
+    match layout {
+        Ok(_) => finding("BTF", State::Ok, format!("{}: every field found", facts::BTF)),
+        Err(error) => finding("BTF", State::Missing, format!("{error:#}")),
+    }
+}
+
+/// The functions to hook. They are looked up in BTF and by the kernel itself, so a hidden /proc/kallsyms is no obstacle.
+fn symbols(layout: &Result<Layout>) -> Finding {
+    let Ok(layout) = layout else {
+        return finding("symbols", State::Unknown, "the kernel's functions are looked up in its BTF");
+    };
+    let absent: BTreeSet<&str> = layout::HOOKS.iter().copied().filter(|name| !layout.functions.contains(name)).collect();
+    if absent.is_empty() {
+        return finding("symbols", State::Ok, layout::HOOKS.join(", "));
+    }
+    let names = absent.into_iter().collect::<Vec<_>>().join(", ");
+    finding("symbols", State::Missing, format!("this kernel has no {names}: it was built without TCP, or inlined them"))
+}
+
+/// Loads and attaches for real, and detaches again.
+fn attaches(choice: AttachChoice, layout: &Result<Layout>, allowed: bool, args: &KernelArgs) -> Finding {
+    let (need, remedy) = match choice {
+        AttachChoice::Fentry => ("fentry", "needs CONFIG_DEBUG_INFO_BTF=y and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y"),
+        AttachChoice::Kprobe | AttachChoice::Auto => ("kprobes", "needs CONFIG_KPROBES=y and CONFIG_KPROBE_EVENTS=y"),
+    };
+    if need == "kprobes" && !has_kprobes() {
+        return finding(need, State::Missing, format!("this kernel has none ({remedy})"));
+    }
+    let Ok(layout) = layout else {
+        return finding(need, State::Unknown, "not tried: without BTF no program finds its way");
+    };
+    if !allowed {
+        return finding(need, State::Unknown, "not tried: it takes the privileges above");
+    }
+    let filters = Filters::default();
+    let hz = match facts::hz() {
+        Ok(hz) => hz,
+        Err(error) => return finding(need, State::Missing, format!("{error:#}")),
+    };
+    match Probes::start(choice, &Options { hz, layout, filters: &filters, ring_bytes: args.buffer, log: false }) {
+        Ok(_attached) => finding(need, State::Ok, "loaded, attached and detached again"),
+        Err(error) => finding(need, State::Missing, format!("{error:#} ({remedy})")),
+    }
+}
+
+/// Every attached program has written its maps' descriptors, the ring among them.
+fn ring_buffer(kprobe: &Finding, fentry: &Finding) -> Finding {
+    if kprobe.state == State::Ok || fentry.state == State::Ok {
+        return finding("ring buffer", State::Ok, "created");
+    }
+    finding("ring buffer", State::Unknown, "not tried: no program could be loaded (it needs Linux 5.8)")
+}
+
+fn cgroup() -> Finding {
+    match cgroup_root() {
+        Some(root) => finding("cgroup v2", State::Ok, format!("mounted at {}", root.display())),
+        None => {
+            finding("cgroup v2", State::Limited, "not mounted: --cgroup can't be used (mount -t cgroup2 none /sys/fs/cgroup)")
+        }
+    }
+}
+
+fn lockdown() -> Finding {
+    let text = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    match lockdown_mode(&text) {
+        None => finding("lockdown", State::Ok, "this kernel has none, or does not tell"),
+        Some("confidentiality") => finding(
+            "lockdown",
+            State::Missing,
+            "confidentiality: it forbids reading kernel memory; boot with lockdown=integrity or none",
+        ),
+        Some(mode) => finding("lockdown", State::Ok, mode),
+    }
+}
+
+/// The mode in brackets of `none [integrity] confidentiality`.
+fn lockdown_mode(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once('[')?;
+    Some(rest.split_once(']')?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lockdown_mode_is_the_one_in_brackets() {
+        assert_eq!(lockdown_mode("none [integrity] confidentiality\n"), Some("integrity"));
+        assert_eq!(lockdown_mode(""), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! What the running kernel's BTF says about everything we read or hook. Never the kernel's version: members move within
+//! stable branches too.
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context as _;
+use keepalive_trace_ebpf::{ABSENT, Offsets};
+
+use super::{
+    btf::{Btf, BtfError, kind},
+    facts,
+};
+
+/// The functions that are hooked.
+pub const HOOKS: [&str; 4] = ["tcp_keepalive_timer", "tcp_send_active_reset", "tcp_write_wakeup", "tcp_time_wait"];
+
+const STRUCTS: [&str; 7] = ["timer_list", "sock", "inet_connection_sock", "tcp_sock", "net", "cgroup", "kernfs_node"];
+const REASONS: &str = "sk_rst_reason";
+const REASON_PREFIX: &str = "SK_RST_REASON_";
+/// The enum's end marker: it counts the reasons and is none.
+const REASON_END: &str = "MAX";
+/// Members that one lookup may visit: some twenty times what `struct net` needs.
+const VISITS: usize = 1 << 16;
+
+/// What the running kernel's BTF says about everything we read or hook.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Byte offsets; what the kernel can do without is [`ABSENT`] where it is lacking or of another size than we read.
+    pub offsets: Offsets,
+    /// Index of `tcp_send_active_reset`'s parameter of type `enum sk_rst_reason`; none where the kernel has no reasons.
+    pub reason_arg: Option<u32>,
+    /// The kernel's own names of the reset reasons by value, without `SK_RST_REASON_`; empty where it has none.
+    pub reset_reasons: BTreeMap<u32, String>,
+    /// Those of [`HOOKS`] that the kernel has as functions.
+    pub functions: BTreeSet<&'static str>,
+}
+
+/// The layout of the kernel that runs.
+///
+/// # Errors
+///
+/// There is no BTF, or it fails as in [`layout`].
+pub fn of_running_kernel() -> anyhow::Result<Layout> {
+    layout(&facts::btf()?).with_context(|| format!("cannot use {}", facts::BTF))
+}
+
+/// Reads the layout from raw BTF, the content of /sys/kernel/btf/vmlinux.
+///
+/// # Errors
+///
+/// The bytes are no sound BTF of this machine's byte order, or the kernel lacks a member that nothing works without.
+pub fn layout(btf: &[u8]) -> Result<Layout, BtfError> {
+    let wanted: Vec<&str> = [&STRUCTS[..], &HOOKS[..], &[REASONS]].concat();
+    let btf = Btf::parse(btf, &wanted)?;
+    Ok(Layout {
+        offsets: offsets(&btf)?,
+        reason_arg: reason_arg(&btf)?,
+        reset_reasons: reset_reasons(&btf),
+        functions: HOOKS.into_iter().filter(|name| btf.named(kind::FUNC, name).next().is_some()).collect(),
+    })
+}
+
+fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
+    let need = |path, bytes| field(btf, path)?.bytes(btf, path, bytes);
+    let maybe = |path, bytes| or_absent(need(path, bytes));
+    Ok(Offsets {
+        keepalive_timer: keepalive_timer(btf)?,
+        timer_expires: need("timer_list.expires", 8)?,
+        timer_pprev: need("timer_list.entry.pprev", 8)?,
+
+        daddr: need("sock.__sk_common.skc_daddr", 4)?,
+        saddr: need("sock.__sk_common.skc_rcv_saddr", 4)?,
+        daddr6: maybe("sock.__sk_common.skc_v6_daddr", 16)?,
+        saddr6: maybe("sock.__sk_common.skc_v6_rcv_saddr", 16)?,
+        dport: need("sock.__sk_common.skc_dport", 2)?,
+        sport: need("sock.__sk_common.skc_num", 2)?,
+        family: need("sock.__sk_common.skc_family", 2)?,
+        state: need("sock.__sk_common.skc_state", 1)?,
+        flags: need("sock.__sk_common.skc_flags", 8)?,
+        cookie: maybe("sock.__sk_common.skc_cookie", 8)?,
+        net: need("sock.__sk_common.skc_net.net", 8)?,
+        owned: maybe("sock.sk_lock.owned", 4)?,
+        cgroup: socket_cgroup(btf)?,
+
+        probes_out: need("inet_connection_sock.icsk_probes_out", 1)?,
+        user_timeout: need("inet_connection_sock.icsk_user_timeout", 4)?,
+        lrcvtime: need("inet_connection_sock.icsk_ack.lrcvtime", 4)?,
+        rcv_tstamp: need("tcp_sock.rcv_tstamp", 4)?,
+        keepalive_time: need("tcp_sock.keepalive_time", 4)?,
+        keepalive_intvl: need("tcp_sock.keepalive_intvl", 4)?,
+        keepalive_probes: need("tcp_sock.keepalive_probes", 1)?,
+        packets_out: need("tcp_sock.packets_out", 4)?,
+        write_seq: need("tcp_sock.write_seq", 4)?,
+        snd_nxt: need("tcp_sock.snd_nxt", 4)?,
+        mstamp: maybe("tcp_sock.tcp_mstamp", 8)?,
+
+        net_inum: need("net.ns.inum", 4)?,
+        sysctl_time: need("net.ipv4.sysctl_tcp_keepalive_time", 4)?,
+        sysctl_intvl: need("net.ipv4.sysctl_tcp_keepalive_intvl", 4)?,
+        sysctl_probes: need("net.ipv4.sysctl_tcp_keepalive_probes", 1)?,
+
+        cgroup_kn: maybe("cgroup.kn", 8)?,
+        kernfs_id: maybe("kernfs_node.id", 8)?,
+        cgroup_parent: cgroup_parent(btf)?,
+    })
+}
+
+/// The timer has its own member since 6.19, and since some release of several older branches. `sk_timer` stays behind, for
+/// other protocols: only where the new member is lacking is it the keepalive timer.
+fn keepalive_timer(btf: &Btf<'_>) -> Result<u32, BtfError> {
+    const NEW: &str = "inet_connection_sock.icsk_keepalive_timer";
+    const OLD: &str = "sock.sk_timer";
+    let (path, found) = match field(btf, NEW) {
+        Err(BtfError::NoMember(_)) => (OLD, field(btf, OLD)),
+        found => (NEW, found),
+    };
+    let found = found?;
+    let ty = btf.resolve(found.type_id)?;
+    if ty.kind != kind::STRUCT || !ty.name.is("timer_list") {
+        return Err(BtfError::NoTimer(path));
+    }
+    found.bytes(btf, path, ty.size_or_type)
+}
+
+/// Since 5.15 there is a pointer; before, a word that holds the pointer and tag bits.
+fn socket_cgroup(btf: &Btf<'_>) -> Result<u32, BtfError> {
+    const POINTER: &str = "sock.sk_cgrp_data.cgroup";
+    const WORD: &str = "sock.sk_cgrp_data.val";
+    let path = if matches!(field(btf, POINTER), Err(BtfError::NoMember(_))) { WORD } else { POINTER };
+    or_absent(field(btf, path).and_then(|field| field.bytes(btf, path, 8)))
+}
+
+/// The kernel side takes a pointer to the parent's `self` for a pointer to the parent: true only while `self` comes first.
+fn cgroup_parent(btf: &Btf<'_>) -> Result<u32, BtfError> {
+    const PATH: &str = "cgroup.self.parent";
+    match or_absent(field(btf, "cgroup.self").map(|own| own.bit_offset))? {
+        0 => or_absent(field(btf, PATH).and_then(|field| field.bytes(btf, PATH, 8))),
+        _ => Ok(ABSENT),
+    }
+}
+
+fn reason_arg(btf: &Btf<'_>) -> Result<Option<u32>, BtfError> {
+    let Some(function) = btf.named(kind::FUNC, "tcp_send_active_reset").next() else { return Ok(None) };
+    let proto = btf.get(function.size_or_type)?;
+    if proto.kind != kind::FUNC_PROTO {
+        return Ok(None);
+    }
+    for (index, [_, type_id]) in (0..).zip(proto.records()) {
+        let ty = btf.resolve(type_id)?;
+        if ty.kind == kind::ENUM && ty.name.is(REASONS) {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
+fn reset_reasons(btf: &Btf<'_>) -> BTreeMap<u32, String> {
+    let mut reasons = BTreeMap::new();
+    for [name, value] in btf.named(kind::ENUM, REASONS).flat_map(|ty| ty.records()) {
+        let name = btf.name(name).map(|name| String::from_utf8_lossy(name.bytes())).unwrap_or_default();
+        if let Some(name) = name.strip_prefix(REASON_PREFIX)
+            && name != REASON_END
+        {
+            reasons.insert(value, name.to_owned());
+        }
+    }
+    reasons
+}
+
+/// What the kernel lacks, or has in another form, becomes [`ABSENT`]; BTF that is broken stays an error.
+fn or_absent(offset: Result<u32, BtfError>) -> Result<u32, BtfError> {
+    match offset {
+        Err(BtfError::NoStruct(_) | BtfError::NoMember(_) | BtfError::Bitfield(_) | BtfError::Size(..)) => Ok(ABSENT),
+        other => other,
+    }
+}
+
+/// Where a member is, within the struct that its path began with.
+#[derive(Clone, Copy)]
+struct Field {
+    bit_offset: u32,
+    /// Width of a bitfield; 0 for all else.
+    bits: u32,
+    type_id: u32,
+}
+
+impl Field {
+    /// Its byte offset, if it is what we are about to read.
+    fn bytes(self, btf: &Btf<'_>, path: &'static str, expected: u32) -> Result<u32, BtfError> {
+        if self.bits != 0 || !self.bit_offset.is_multiple_of(8) {
+            return Err(BtfError::Bitfield(path));
+        }
+        match btf.size(self.type_id)? {
+            size if size == expected => Ok(self.bit_offset / 8),
+            size => Err(BtfError::Size(path, size, expected)),
+        }
+    }
+}
+
+/// Looks a dotted path up, such as `net.ns.inum`: a struct, then its members. Anonymous structs and unions are looked
+/// through, as C does. Of several structs of the name, the one that has the members counts.
+fn field(btf: &Btf<'_>, path: &'static str) -> Result<Field, BtfError> {
+    let (name, members) = path.split_once('.').ok_or(BtfError::NoMember(path))?;
+    let (mut visits, mut lack) = (VISITS, BtfError::NoStruct(name));
+    for owner in btf.named(kind::STRUCT, name) {
+        let mut found = Some(Field { bit_offset: 0, bits: 0, type_id: owner.id });
+        for name in members.split('.') {
+            let Some(base) = found else { break };
+            found = member(btf, base, name, &mut visits)?;
+        }
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        lack = BtfError::NoMember(path);
+    }
+    Err(lack)
+}
+
+/// The member of that name in the struct or union that `base` is. It does not recurse, and `visits` bounds its work: types
+/// may refer to one another in any way.
+fn member(btf: &Btf<'_>, base: Field, name: &str, visits: &mut usize) -> Result<Option<Field>, BtfError> {
+    let mut open = vec![base];
+    while let Some(base) = open.pop() {
+        let owner = btf.resolve(base.type_id)?;
+        if !matches!(owner.kind, kind::STRUCT | kind::UNION) {
+            continue;
+        }
+        let tangled = BtfError::Tangled(owner.id);
+        for [member, type_id, offset] in owner.records() {
+            *visits = visits.checked_sub(1).ok_or(tangled)?;
+            // With the flag set, the upper byte of an offset is the width of a bitfield.
+            let (offset, bits) = if owner.info >> 31 == 1 { (offset & 0xff_ffff, offset >> 24) } else { (offset, 0) };
+            let bit_offset = base.bit_offset.checked_add(offset).ok_or(tangled)?;
+            let found = Field { bit_offset, bits, type_id };
+            let member = btf.name(member).ok_or(BtfError::NoName(owner.id))?;
+            if member.is(name) {
+                return Ok(Some(found));
+            }
+            if member.is_empty() {
+                open.push(found);
+            }
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;

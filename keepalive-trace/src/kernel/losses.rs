@@ -1,0 +1,107 @@
+//! What was lost on the way, counted wherever it can be.
+use std::{fs, os::fd::AsRawFd as _};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{MapData, PerCpuArray},
+};
+use keepalive_trace_ebpf::counter;
+
+use crate::model::event::{Lost, Place};
+
+/// Counters at one moment; all only ever grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Totals {
+    ring_buffer: u64,
+    skipped: u64,
+}
+
+/// Watches the kernel side's counters, and the kernel's own count of skipped runs.
+pub struct Losses {
+    counters: PerCpuArray<MapData, u64>,
+    /// Where the kernel tells of each loaded program.
+    fdinfo: Vec<String>,
+    /// Unpaired runs counted while the programs were being attached one by one: these are no losses.
+    unpaired_at_start: u64,
+    told: Totals,
+    unreadable: u64,
+}
+
+impl Losses {
+    /// Starts from now. Call it when everything is attached.
+    ///
+    /// # Errors
+    /// When the map of counters is missing or unreadable.
+    pub fn watch(ebpf: &mut Ebpf) -> Result<Self> {
+        let counters = ebpf.take_map("COUNTERS").context("the map COUNTERS is missing")?;
+        let fds = ebpf.programs().filter_map(|(_, program)| program.fd().ok());
+        let fdinfo = fds.map(|fd| format!("/proc/self/fdinfo/{}", std::os::fd::AsFd::as_fd(fd).as_raw_fd())).collect();
+        let mut losses = Self {
+            counters: counters.try_into().context("the map COUNTERS is of another kind")?,
+            fdinfo,
+            unpaired_at_start: 0,
+            told: Totals::default(),
+            unreadable: 0,
+        };
+        losses.unpaired_at_start = losses.counter(counter::UNPAIRED)?;
+        Ok(losses)
+    }
+
+    /// A record that made no sense.
+    pub fn unreadable(&mut self) {
+        self.unreadable += 1;
+    }
+
+    /// What was lost since the last call.
+    ///
+    /// # Errors
+    /// When the counters cannot be read.
+    pub fn take(&mut self) -> Result<Vec<Lost>> {
+        let now = Totals { ring_buffer: self.counter(counter::RING_FULL)?, skipped: self.skipped()? };
+        let new = [
+            (now.ring_buffer - self.told.ring_buffer, Place::RingBuffer),
+            (now.skipped.saturating_sub(self.told.skipped), Place::SkippedRun),
+            (std::mem::take(&mut self.unreadable), Place::Reader),
+        ];
+        self.told = Totals { ring_buffer: now.ring_buffer, skipped: now.skipped.max(self.told.skipped) };
+        Ok(new.into_iter().filter(|(count, _)| *count > 0).map(|(count, place)| Lost { count, place }).collect())
+    }
+
+    /// Records that were offered to the ring buffer: those seen plus those that found it full.
+    ///
+    /// # Errors
+    /// When the counters cannot be read.
+    pub fn offered(&self) -> Result<u64> {
+        self.counter(counter::OFFERED)
+    }
+
+    /// Runs that the kernel skipped. Newer kernels count them per program; entries without exits are seen on every kernel.
+    /// Both see the same runs, so the larger number holds.
+    fn skipped(&self) -> Result<u64> {
+        let unpaired = self.counter(counter::UNPAIRED)?.saturating_sub(self.unpaired_at_start);
+        let missed: u64 = self.fdinfo.iter().filter_map(|path| misses(&fs::read_to_string(path).ok()?)).sum();
+        Ok(unpaired.max(missed))
+    }
+
+    fn counter(&self, which: u32) -> Result<u64> {
+        let values = self.counters.get(&which, 0).context("cannot read the kernel side's counters")?;
+        Ok(values.iter().sum())
+    }
+}
+
+/// `recursion_misses` of a program's fdinfo: since 5.12.
+fn misses(fdinfo: &str) -> Option<u64> {
+    fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_own_count_is_found_where_it_is() {
+        assert_eq!(misses("prog_type:\t2\nrecursion_misses:\t17\n"), Some(17));
+        assert_eq!(misses("prog_type:\t2\n"), None);
+    }
+}

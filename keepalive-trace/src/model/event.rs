@@ -1,0 +1,276 @@
+//! What happens to connections, as typed events: the one vocabulary of live tracing, recordings and reports.
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
+
+use super::{settings::Settings, verdict::Verdict};
+
+/// One event, at a moment of CLOCK_MONOTONIC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Nanoseconds of CLOCK_MONOTONIC.
+    pub mono_ns: u64,
+    pub body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// The run began: always the first event.
+    Start(Start),
+    /// `tcp_keepalive_timer` called `tcp_write_wakeup`.
+    Probe(Connection, Probe),
+    /// `tcp_keepalive_timer` ran and sent nothing.
+    Timer(Connection, Timer),
+    /// `tcp_send_active_reset` ran.
+    Reset(Connection, Reset),
+    /// Events are missing.
+    Lost(Lost),
+    /// The run ended: always the last event.
+    Stop(Stop),
+}
+
+/// The facts that make a run explain itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    pub version: String,
+    pub host: String,
+    /// The kernel's release, as `uname -r` has it.
+    pub kernel: String,
+    /// Jiffies a second.
+    pub hz: u32,
+    pub attach: Attach,
+    pub cmdline: String,
+    /// The sysctls of the namespace that the tool runs in, where it could read them.
+    pub sysctls: Option<Sysctls>,
+    /// CLOCK_REALTIME minus CLOCK_MONOTONIC at the start, nanoseconds.
+    pub wall_offset_ns: i64,
+}
+
+/// `net.ipv4.tcp_keepalive_{time,intvl,probes}` of one network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sysctls {
+    pub time_s: i64,
+    pub intvl_s: i64,
+    pub probes: u32,
+}
+
+/// How the kernel's functions are hooked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    Kprobe,
+    Fentry,
+}
+
+impl Attach {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kprobe => "kprobe",
+            Self::Fentry => "fentry",
+        }
+    }
+}
+
+/// A connection's id: the same throughout a run, its recording and every report of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The address family of the socket: an IPv4-mapped connection has IPv4 addresses on an IPv6 socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// The connection as it was at an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    pub id: ConnId,
+    /// The kernel's socket cookie, where somebody had asked for one.
+    pub cookie: Option<u64>,
+    pub family: Family,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// Inode of the socket's network namespace.
+    pub netns: Option<u32>,
+    /// Id of the socket's cgroup v2.
+    pub cgroup_id: Option<u64>,
+    pub state: State,
+    /// The settings in force, and where each comes from.
+    pub settings: Option<Settings>,
+    /// Since the last ACK or data from the peer, milliseconds: `keepalive_time_elapsed`.
+    pub idle_ms: Option<u64>,
+    /// `icsk_probes_out` before the event: probes sent and not answered.
+    pub probes_out: Option<u32>,
+}
+
+/// A TCP state, by the kernel's name without TCP_.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct State(pub u8);
+
+impl State {
+    pub const FIN_WAIT2: Self = Self(5);
+
+    pub fn name(self) -> Option<&'static str> {
+        const NAMES: [&str; 13] = [
+            "ESTABLISHED",
+            "SYN_SENT",
+            "SYN_RECV",
+            "FIN_WAIT1",
+            "FIN_WAIT2",
+            "TIME_WAIT",
+            "CLOSE",
+            "CLOSE_WAIT",
+            "LAST_ACK",
+            "LISTEN",
+            "CLOSING",
+            "NEW_SYN_RECV",
+            "BOUND_INACTIVE",
+        ];
+        NAMES.get(usize::from(self.0).checked_sub(1)?).copied()
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "state-{}", self.0),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Which probe of this round, from 1: `icsk_probes_out` with this one.
+    pub n: Option<u32>,
+    /// Unknown where the kernel skipped our look at the result.
+    pub result: Option<ProbeResult>,
+    /// Until the timer's next deadline, milliseconds.
+    pub next_ms: Option<i64>,
+    /// Fired so long after its deadline, milliseconds.
+    pub late_ms: Option<i64>,
+}
+
+/// What `tcp_write_wakeup` returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeResult {
+    /// 0: handed to the network.
+    Sent,
+    /// Below 0 (netfilter, no route): the kernel counts it as a probe all the same.
+    DroppedLocally,
+    /// Above 0: not counted, tried again in half a second.
+    Congested,
+}
+
+impl ProbeResult {
+    pub fn of(returned: i32) -> Self {
+        match returned {
+            0 => Self::Sent,
+            ..0 => Self::DroppedLocally,
+            1.. => Self::Congested,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::DroppedLocally => "dropped-locally",
+            Self::Congested => "congested",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timer {
+    pub outcome: Outcome,
+    /// Until the timer's next deadline, milliseconds; none when it was not armed again.
+    pub next_ms: Option<i64>,
+    /// Fired so long after its deadline, milliseconds.
+    pub late_ms: Option<i64>,
+}
+
+/// Why a run of the timer sent nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    DataInFlight,
+    UnsentData,
+    NotIdle,
+    SocketBusy,
+    KeepaliveOff,
+    /// An orphan in FIN_WAIT2 became a time-wait socket.
+    FinWait2,
+}
+
+impl Outcome {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DataInFlight => "data-in-flight",
+            Self::UnsentData => "unsent-data",
+            Self::NotIdle => "not-idle",
+            Self::SocketBusy => "socket-busy",
+            Self::KeepaliveOff => "keepalive-off",
+            Self::FinWait2 => "fin-wait2",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// The kernel's name of the reason, where it has reasons.
+    pub reason: Option<String>,
+    /// Why the keepalive timer ended the connection; none where it was not the timer.
+    pub cause: Option<Verdict>,
+    /// Who called, where that was a process and not a timer.
+    pub task: Option<Task>,
+}
+
+/// A process that did something. It need not be the socket's owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    pub pid: u32,
+    pub comm: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    pub count: u64,
+    pub place: Place,
+}
+
+/// Where events were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The ring buffer was full.
+    RingBuffer,
+    /// The kernel skipped a probe program.
+    SkippedRun,
+    /// The table of connections was full, and forgot the one seen longest ago.
+    ConnectionTable,
+    /// Records that the reader could not understand.
+    Reader,
+}
+
+impl Place {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RingBuffer => "ring-buffer",
+            Self::SkippedRun => "skipped-run",
+            Self::ConnectionTable => "connection-table",
+            Self::Reader => "reader",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stop {
+    /// Events shown.
+    pub events: u64,
+    pub lost: u64,
+    /// Connections that the events were about.
+    pub connections: u64,
+    pub verdicts: BTreeMap<Verdict, u64>,
+}

@@ -1,0 +1,5 @@
+//! The story, pure: time comes in as data; no clock, file, kernel or terminal is touched here.
+pub mod event;
+pub mod settings;
+pub mod tracker;
+pub mod verdict;

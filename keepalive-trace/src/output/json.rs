@@ -1,0 +1,298 @@
+//! JSON lines, schema version 1: one object a line, unknown keys absent.
+use std::{collections::BTreeMap, net::IpAddr};
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Format;
+use crate::model::{
+    event::{Body, Connection, Event, Family, Lost, Probe, Reset, Start, Stop, Sysctls, Timer},
+    settings::Settings,
+};
+
+/// The version of what the keys mean.
+const SCHEMA: u32 = 1;
+
+#[derive(Debug, Default)]
+pub(super) struct Json {
+    /// CLOCK_REALTIME minus CLOCK_MONOTONIC, from the start event.
+    wall_offset_ns: i64,
+}
+
+impl Format for Json {
+    fn write(&mut self, event: &Event, out: &mut Vec<u8>) -> Result<()> {
+        if let Body::Start(start) = &event.body {
+            self.wall_offset_ns = start.wall_offset_ns;
+        }
+        serde_json::to_writer(&mut *out, &line(event, self.wall_offset_ns))?;
+        out.push(b'\n');
+        Ok(())
+    }
+}
+
+/// Every key there is, in the order in which it is printed. The key names are the contract.
+#[derive(Debug, Default, Serialize)]
+#[serde(default)]
+struct Line<'a> {
+    event: &'static str,
+    time: String,
+    mono_ns: u64,
+
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookie: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    laddr: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lport: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raddr: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rport: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    late_ms: Option<i64>,
+
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_timer: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unanswered: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_comm: Option<&'a str>,
+
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keepalive: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_s: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intvl_s: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_timeout_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<Origins>,
+
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hz: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attach: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cmdline: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sysctl: Option<SysctlValues>,
+
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    place: Option<&'static str>,
+
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdicts: Option<BTreeMap<&'static str, u64>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Origins {
+    time: &'static str,
+    intvl: &'static str,
+    probes: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct SysctlValues {
+    time_s: i64,
+    intvl_s: i64,
+    probes: u32,
+}
+
+fn line(event: &Event, wall_offset_ns: i64) -> Line<'_> {
+    let line = match &event.body {
+        Body::Start(start) => of_start(start),
+        Body::Probe(connection, Probe { n, result, next_ms, late_ms }) => Line {
+            event: "probe",
+            n: *n,
+            of: connection.settings.map(|settings| settings.probes.value),
+            idle_ms: connection.idle_ms,
+            result: result.map(|result| result.name()),
+            next_ms: *next_ms,
+            late_ms: *late_ms,
+            ..of_connection(connection)
+        },
+        Body::Timer(connection, Timer { outcome, next_ms, late_ms }) => Line {
+            event: "timer",
+            outcome: Some(outcome.name()),
+            idle_ms: connection.idle_ms,
+            next_ms: *next_ms,
+            late_ms: *late_ms,
+            ..of_connection(connection)
+        },
+        Body::Reset(connection, Reset { reason, cause, task }) => Line {
+            event: "reset",
+            reason: reason.as_deref(),
+            in_timer: Some(cause.is_some()),
+            cause: cause.map(|cause| cause.name()),
+            unanswered: cause.and(connection.probes_out),
+            idle_ms: connection.idle_ms,
+            task_pid: task.as_ref().map(|task| task.pid),
+            task_comm: task.as_ref().map(|task| task.comm.as_str()),
+            ..of_connection(connection)
+        },
+        Body::Lost(Lost { count, place }) => {
+            Line { event: "lost", count: Some(*count), place: Some(place.name()), ..Line::default() }
+        }
+        Body::Stop(stop) => of_stop(stop),
+    };
+    Line { mono_ns: event.mono_ns, time: wall_time(event.mono_ns, wall_offset_ns), ..line }
+}
+
+fn of_connection(connection: &Connection) -> Line<'_> {
+    let Connection { id, cookie, family, local, remote, netns, cgroup_id: _, state, settings, idle_ms: _, probes_out: _ } =
+        connection;
+    let line = Line {
+        conn: Some(id.to_string()),
+        cookie: *cookie,
+        ip: Some(match family {
+            Family::V4 => 4,
+            Family::V6 => 6,
+        }),
+        laddr: Some(local.ip()),
+        lport: Some(local.port()),
+        raddr: Some(remote.ip()),
+        rport: Some(remote.port()),
+        netns: *netns,
+        state: Some(state.to_string()),
+        ..Line::default()
+    };
+    let Some(Settings { keepalive, time_s, intvl_s, probes, user_timeout_ms }) = settings else { return line };
+    Line {
+        keepalive: Some(*keepalive),
+        time_s: Some(time_s.value),
+        intvl_s: Some(intvl_s.value),
+        probes: Some(probes.value),
+        user_timeout_ms: Some(*user_timeout_ms),
+        origin: Some(Origins { time: time_s.origin.name(), intvl: intvl_s.origin.name(), probes: probes.origin.name() }),
+        ..line
+    }
+}
+
+fn of_start(start: &Start) -> Line<'_> {
+    let Start { version, host, kernel, hz, attach, cmdline, sysctls, wall_offset_ns: _ } = start;
+    Line {
+        event: "start",
+        schema: Some(SCHEMA),
+        version: Some(version),
+        host: Some(host),
+        kernel: Some(kernel),
+        hz: Some(*hz),
+        attach: Some(attach.name()),
+        cmdline: Some(cmdline),
+        sysctl: sysctls.map(|Sysctls { time_s, intvl_s, probes }| SysctlValues { time_s, intvl_s, probes }),
+        ..Line::default()
+    }
+}
+
+fn of_stop(stop: &Stop) -> Line<'_> {
+    let Stop { events, lost, connections, verdicts } = stop;
+    Line {
+        event: "stop",
+        events: Some(*events),
+        lost: Some(*lost),
+        connections: Some(*connections),
+        verdicts: Some(verdicts.iter().map(|(verdict, count)| (verdict.name(), *count)).collect()),
+        ..Line::default()
+    }
+}
+
+/// RFC 3339, UTC, nanoseconds.
+fn wall_time(mono_ns: u64, wall_offset_ns: i64) -> String {
+    let ns = i128::from(mono_ns) + i128::from(wall_offset_ns);
+    Timestamp::from_nanosecond(ns).map_or_else(|_| String::new(), |time| format!("{time:.9}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::samples;
+
+    fn printed(event: &Event) -> String {
+        let mut out = Vec::new();
+        Json::default().write(event, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_probe_carries_what_it_was_and_the_settings_in_force() {
+        assert_eq!(
+            printed(&samples::probe()),
+            concat!(
+                r#"{"event":"probe","time":"1970-01-01T00:00:05.000000007Z","mono_ns":5000000007,"conn":"00000000000000ab","cookie":77,"#,
+                r#""ip":4,"laddr":"10.0.0.5","lport":51334,"raddr":"10.0.0.9","rport":5432,"netns":4026531840,"state":"ESTABLISHED","#,
+                r#""n":2,"of":3,"idle_ms":2008,"result":"sent","next_ms":1000,"late_ms":8,"keepalive":true,"time_s":1,"intvl_s":1,"#,
+                r#""probes":3,"user_timeout_ms":0,"origin":{"time":"socket","intvl":"socket","probes":"sysctl"}}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_death_names_its_cause_and_no_task() {
+        let printed = printed(&samples::death());
+        assert!(
+            printed.contains(r#""reason":"TCP_KEEPALIVE_TIMEOUT","in_timer":true,"cause":"keepalive-timeout","unanswered":3"#),
+            "{printed}"
+        );
+        assert!(!printed.contains("task_"), "{printed}");
+    }
+
+    #[test]
+    fn unknown_is_absent_and_never_null() {
+        for event in samples::all() {
+            assert!(!printed(&event).contains("null"), "{}", printed(&event));
+        }
+    }
+
+    #[test]
+    fn the_time_always_has_nine_digits() {
+        assert_eq!(wall_time(0, 0), "1970-01-01T00:00:00.000000000Z");
+    }
+}

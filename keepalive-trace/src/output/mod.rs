@@ -1,0 +1,131 @@
+//! Paper and screen: the only place that writes for people and for other programs.
+mod json;
+#[cfg(test)]
+mod samples;
+mod text;
+
+use std::{
+    io::{self, BufWriter, IsTerminal as _, Stdout, Write as _},
+    os::fd::AsFd as _,
+};
+
+use anyhow::Result;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::{
+    cli::{Color, OutputArgs},
+    model::event::Event,
+};
+
+/// How events become lines.
+trait Format {
+    /// Appends what `event` looks like, line ends included; it may be nothing.
+    fn write(&mut self, event: &Event, out: &mut Vec<u8>) -> Result<()>;
+}
+
+/// Writes events to standard output in the format that was asked for.
+pub struct Printer {
+    format: Box<dyn Format>,
+    out: BufWriter<Stdout>,
+    line: Vec<u8>,
+}
+
+impl Printer {
+    pub fn new(args: &OutputArgs) -> Self {
+        let format: Box<dyn Format> =
+            if args.json { Box::new(json::Json::default()) } else { Box::new(text::Text::new(args, colors(args.color))) };
+        Self { format, out: BufWriter::with_capacity(64 * 1024, io::stdout()), line: Vec::with_capacity(1024) }
+    }
+
+    /// # Errors
+    /// When standard output can't be written.
+    pub fn show(&mut self, event: &Event) -> Result<()> {
+        self.line.clear();
+        self.format.write(event, &mut self.line)?;
+        Ok(self.out.write_all(&self.line)?)
+    }
+
+    /// Hands everything over; where there is nothing to hand over, it still notices a reader who has gone.
+    ///
+    /// # Errors
+    /// When standard output can't be written, or nobody reads it any more.
+    pub fn flush(&mut self) -> Result<()> {
+        if self.out.buffer().is_empty() && is_abandoned(self.out.get_ref()) {
+            return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
+        }
+        Ok(self.out.flush()?)
+    }
+}
+
+/// A pipe whose reading end is closed.
+fn is_abandoned(out: &Stdout) -> bool {
+    let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR))
+}
+
+/// Whether an error only means that nobody reads our output any more.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+}
+
+fn colors(choice: Color) -> bool {
+    match choice {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    }
+}
+
+/// The one line that an error is.
+#[expect(clippy::print_stderr, reason = "the program's last word")]
+pub fn error(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+}
+
+/// Lines for people, on standard output; a reader who has gone is no error.
+pub fn lines(lines: impl IntoIterator<Item = String>) {
+    let mut out = io::stdout().lock();
+    for line in lines {
+        if writeln!(out, "{line}").is_err() {
+            return;
+        }
+    }
+}
+
+/// Our own log, and the kernel side's, on standard error.
+pub fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => log::LevelFilter::Warn,
+        1 => log::LevelFilter::Info,
+        _ => log::LevelFilter::Debug,
+    };
+    env_logger::Builder::new().filter_module("keepalive_trace", level).init();
+}
+
+/// Text from outside, made harmless: control characters, and those that turn or hide text, are escaped.
+pub fn escape(text: &str) -> String {
+    let harmful = |c: char| {
+        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if harmful(c) {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminal_escapes_and_hidden_marks_are_made_visible() {
+        assert_eq!(escape("ok \u{1b}[31m\n\u{202e}x"), "ok \\u{1b}[31m\\n\\u{202e}x");
+        assert_eq!(escape("naïve-日本"), "naïve-日本");
+    }
+}

@@ -1,0 +1,80 @@
+//! One event of each kind, for the formats' tests.
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use crate::model::{
+    event::{
+        Attach, Body, ConnId, Connection, Event, Family, Lost, Outcome, Place, Probe, ProbeResult, Reset, Start, State, Stop,
+        Sysctls, Task, Timer,
+    },
+    settings::{Origin, Settings, Sourced},
+    verdict::Verdict,
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn connection() -> Connection {
+    Connection {
+        id: ConnId(0xab),
+        cookie: Some(77),
+        family: Family::V4,
+        local: SocketAddr::from(([10, 0, 0, 5], 51334)),
+        remote: SocketAddr::from(([10, 0, 0, 9], 5432)),
+        netns: Some(4_026_531_840),
+        cgroup_id: None,
+        state: State(1),
+        settings: Some(Settings {
+            keepalive: true,
+            time_s: Sourced { value: 1, origin: Origin::Socket },
+            intvl_s: Sourced { value: 1, origin: Origin::Socket },
+            probes: Sourced { value: 3, origin: Origin::Sysctl },
+            user_timeout_ms: 0,
+        }),
+        idle_ms: Some(2008),
+        probes_out: Some(1),
+    }
+}
+
+pub(super) fn start() -> Event {
+    let start = Start {
+        version: "0.1.0".to_owned(),
+        host: "db1".to_owned(),
+        kernel: "6.18.15".to_owned(),
+        hz: 250,
+        attach: Attach::Kprobe,
+        cmdline: "keepalive-trace".to_owned(),
+        sysctls: Some(Sysctls { time_s: 7200, intvl_s: 75, probes: 9 }),
+        wall_offset_ns: 0,
+    };
+    Event { mono_ns: SECOND + 7, body: Body::Start(start) }
+}
+
+pub(super) fn probe() -> Event {
+    let probe = Probe { n: Some(2), result: Some(ProbeResult::Sent), next_ms: Some(1000), late_ms: Some(8) };
+    Event { mono_ns: 5 * SECOND + 7, body: Body::Probe(connection(), probe) }
+}
+
+fn timer() -> Event {
+    let timer = Timer { outcome: Outcome::DataInFlight, next_ms: Some(1000), late_ms: Some(132) };
+    Event { mono_ns: 5 * SECOND + SECOND / 2 + 7, body: Body::Timer(connection(), timer) }
+}
+
+pub(super) fn death() -> Event {
+    let connection = Connection { probes_out: Some(3), idle_ms: Some(4080), ..connection() };
+    let reset = Reset { reason: Some("TCP_KEEPALIVE_TIMEOUT".to_owned()), cause: Some(Verdict::KeepaliveTimeout), task: None };
+    Event { mono_ns: 6 * SECOND + 7, body: Body::Reset(connection, reset) }
+}
+
+fn abort() -> Event {
+    let connection = Connection { state: State(7), ..connection() };
+    let task = Task { pid: 42, comm: "ev\u{1b}il".to_owned() };
+    let reset = Reset { reason: Some("TCP_ABORT_ON_CLOSE".to_owned()), cause: None, task: Some(task) };
+    Event { mono_ns: 6 * SECOND + SECOND / 2 + 7, body: Body::Reset(connection, reset) }
+}
+
+/// A whole run.
+pub(super) fn all() -> Vec<Event> {
+    let lost = Event { mono_ns: 7 * SECOND + 7, body: Body::Lost(Lost { count: 7, place: Place::RingBuffer }) };
+    let stop = Stop { events: 4, lost: 7, connections: 1, verdicts: BTreeMap::from([(Verdict::KeepaliveTimeout, 1)]) };
+    let stop = Event { mono_ns: 8 * SECOND + 7, body: Body::Stop(stop) };
+    vec![start(), probe(), timer(), death(), abort(), lost, stop]
+}
