@@ -1,8 +1,16 @@
 //! The command line: clap's types, and how each value is read.
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+
+use crate::{
+    model::{
+        event::Attach,
+        selection::{PortRange, Selection},
+    },
+    output::{Colors, Look},
+};
 
 /// Shows what Linux TCP keepalive does on every connection, live: probes, answers, settings in force, and who ended it.
 #[derive(Debug, Parser)]
@@ -120,43 +128,56 @@ pub struct KernelArgs {
     pub verbose: u8,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+impl FilterArgs {
+    pub fn selection(&self) -> Selection {
+        let Self { local_ports, remote_ports, local_addresses, remote_addresses, ipv4, ipv6, netns, cgroup } = self;
+        Selection {
+            local_ports: local_ports.clone(),
+            remote_ports: remote_ports.clone(),
+            local_addresses: local_addresses.clone(),
+            remote_addresses: remote_addresses.clone(),
+            ipv4: *ipv4,
+            ipv6: *ipv6,
+            netns: netns.clone(),
+            cgroups: cgroup.clone(),
+        }
+    }
+}
+
+impl OutputArgs {
+    pub fn look(&self) -> Look {
+        let colors = match self.color {
+            Color::Auto => Colors::Auto,
+            Color::Always => Colors::Always,
+            Color::Never => Colors::Never,
+        };
+        Look { json: self.json, wide: self.wide, wall_clock: self.time, colors }
+    }
+}
+
+impl KernelArgs {
+    /// The way to attach; none: whichever works.
+    pub fn attach(&self) -> Option<Attach> {
+        match self.attach {
+            AttachChoice::Auto => None,
+            AttachChoice::Kprobe => Some(Attach::Kprobe),
+            AttachChoice::Fentry => Some(Attach::Fentry),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Color {
-    #[default]
     Auto,
     Always,
     Never,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AttachChoice {
-    #[default]
     Auto,
     Kprobe,
     Fentry,
-}
-
-/// A port, or a range of them like 8000-8999.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortRange {
-    pub first: u16,
-    pub last: u16,
-}
-
-impl FromStr for PortRange {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let port = |text: &str| text.parse::<u16>().map_err(|_| format!("`{text}` is not a port (0 to 65535)"));
-        let (first, last) = match text.split_once('-') {
-            Some((first, last)) => (port(first)?, port(last)?),
-            None => (port(text)?, port(text)?),
-        };
-        if first > last {
-            return Err(format!("the range {first}-{last} is backwards"));
-        }
-        Ok(Self { first, last })
-    }
 }
 
 /// An address alone is a block of one.
@@ -191,15 +212,6 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn ports_are_read_alone_and_as_ranges_and_backwards_ones_are_refused() {
-        assert_eq!("443".parse(), Ok(PortRange { first: 443, last: 443 }));
-        assert_eq!("8000-8999".parse(), Ok(PortRange { first: 8000, last: 8999 }));
-        assert_eq!("9-8".parse::<PortRange>(), Err("the range 9-8 is backwards".to_owned()));
-        assert_eq!("http".parse::<PortRange>(), Err("`http` is not a port (0 to 65535)".to_owned()));
-        assert!("65536".parse::<PortRange>().is_err());
     }
 
     #[test]

@@ -38,17 +38,17 @@ async fn trace(args: &TraceArgs) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
 
-    let filters = Filters::resolve(&args.filters)?;
+    let filters = Filters::resolve(&args.filters.selection())?;
     let hz = facts::hz()?;
     let layout = layout::of_running_kernel()?;
     let verbose = args.kernel.verbose >= 2;
     let options = Options { hz, layout: &layout, filters: &filters, ring_bytes: args.kernel.buffer, log: verbose };
-    let mut probes = Probes::start(args.kernel.attach, &options)?;
+    let mut probes = Probes::start(args.kernel.attach(), &options)?;
     let mut logger = verbose.then(|| probes.logger()).transpose()?;
     let mut stream = Stream::open(&mut probes, Reader { hz, reasons: layout.reset_reasons })?;
 
     let mut tracker = Tracker::new(tracker::CAPACITY);
-    let mut live = Live { screen: Printer::new(&args.output), all: args.all, limit: args.output.count, shown: 0 };
+    let mut live = Live { screen: Printer::new(&args.output.look()), all: args.all, limit: args.output.count, shown: 0 };
     let start = start(hz, &probes);
     log::info!("attached with {} on {}, HZ={hz}", start.attach.name(), start.kernel);
     live.screen.show(&Event { mono_ns: facts::mono_ns(), body: Body::Start(start) })?;

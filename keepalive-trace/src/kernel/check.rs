@@ -9,7 +9,7 @@ use super::{
     layout::{self, Layout},
     probes::{Options, Probes, has_kprobes},
 };
-use crate::cli::{AttachChoice, KernelArgs};
+use crate::model::event::Attach;
 
 /// One need of the tool's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,15 +49,16 @@ pub struct Report {
     pub works: bool,
 }
 
-pub fn run(args: &KernelArgs) -> Report {
+/// Checks for a run that would attach in this way, or with none chosen in whichever works.
+pub fn run(choice: Option<Attach>, ring_bytes: u32) -> Report {
     let layout = layout::of_running_kernel();
     let allowed = facts::missing_capabilities().is_empty();
-    let kprobe = attaches(AttachChoice::Kprobe, &layout, allowed, args);
-    let fentry = attaches(AttachChoice::Fentry, &layout, allowed, args);
-    let works = match args.attach {
-        AttachChoice::Auto => kprobe.state == State::Ok || fentry.state == State::Ok,
-        AttachChoice::Kprobe => kprobe.state == State::Ok,
-        AttachChoice::Fentry => fentry.state == State::Ok,
+    let kprobe = attaches(Attach::Kprobe, &layout, allowed, ring_bytes);
+    let fentry = attaches(Attach::Fentry, &layout, allowed, ring_bytes);
+    let works = match choice {
+        None => kprobe.state == State::Ok || fentry.state == State::Ok,
+        Some(Attach::Kprobe) => kprobe.state == State::Ok,
+        Some(Attach::Fentry) => fentry.state == State::Ok,
     };
     // Where one way works the other's absence is no obstacle.
     let soften = |finding: Finding| match finding.state {
@@ -101,10 +102,10 @@ fn symbols(layout: &Result<Layout>) -> Finding {
 }
 
 /// Loads and attaches for real, and detaches again.
-fn attaches(choice: AttachChoice, layout: &Result<Layout>, allowed: bool, args: &KernelArgs) -> Finding {
-    let (need, remedy) = match choice {
-        AttachChoice::Fentry => ("fentry", "needs CONFIG_DEBUG_INFO_BTF=y and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y"),
-        AttachChoice::Kprobe | AttachChoice::Auto => ("kprobes", "needs CONFIG_KPROBES=y and CONFIG_KPROBE_EVENTS=y"),
+fn attaches(attach: Attach, layout: &Result<Layout>, allowed: bool, ring_bytes: u32) -> Finding {
+    let (need, remedy) = match attach {
+        Attach::Fentry => ("fentry", "needs CONFIG_DEBUG_INFO_BTF=y and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y"),
+        Attach::Kprobe => ("kprobes", "needs CONFIG_KPROBES=y and CONFIG_KPROBE_EVENTS=y"),
     };
     if need == "kprobes" && !has_kprobes() {
         return finding(need, State::Missing, format!("this kernel has none ({remedy})"));
@@ -120,7 +121,7 @@ fn attaches(choice: AttachChoice, layout: &Result<Layout>, allowed: bool, args: 
         Ok(hz) => hz,
         Err(error) => return finding(need, State::Missing, format!("{error:#}")),
     };
-    match Probes::start(choice, &Options { hz, layout, filters: &filters, ring_bytes: args.buffer, log: false }) {
+    match Probes::start(Some(attach), &Options { hz, layout, filters: &filters, ring_bytes, log: false }) {
         Ok(_attached) => finding(need, State::Ok, "loaded, attached and detached again"),
         Err(error) => finding(need, State::Missing, format!("{error:#} ({remedy})")),
     }

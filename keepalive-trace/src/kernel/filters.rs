@@ -14,7 +14,7 @@ use aya::{
 use ipnet::IpNet;
 use keepalive_trace_ebpf::{PORT_WORDS, end, filter};
 
-use crate::cli::{FilterArgs, PortRange};
+use crate::model::selection::{PortRange, Selection};
 
 /// Resolved against this system: namespaces and cgroups are numbers now.
 #[derive(Debug, Default)]
@@ -30,8 +30,8 @@ pub struct Filters {
 impl Filters {
     /// # Errors
     /// For a namespace or cgroup that does not exist, naming it.
-    pub fn resolve(args: &FilterArgs) -> Result<Self> {
-        let FilterArgs { local_ports, remote_ports, local_addresses, remote_addresses, ipv4, ipv6, netns, cgroup } = args;
+    pub fn resolve(selection: &Selection) -> Result<Self> {
+        let Selection { local_ports, remote_ports, local_addresses, remote_addresses, ipv4, ipv6, netns, cgroups } = selection;
         let sets = [
             (*ipv4, filter::IPV4),
             (*ipv6, filter::IPV6),
@@ -40,7 +40,7 @@ impl Filters {
             (!local_addresses.is_empty(), filter::LOCAL_ADDR),
             (!remote_addresses.is_empty(), filter::REMOTE_ADDR),
             (!netns.is_empty(), filter::NETNS),
-            (!cgroup.is_empty(), filter::CGROUP),
+            (!cgroups.is_empty(), filter::CGROUP),
         ];
         let of = |which, ranges: &[PortRange]| ranges.iter().map(|range| (which, *range)).collect::<Vec<_>>();
         let at = |which, blocks: &[IpNet]| blocks.iter().map(|block| (which, *block)).collect::<Vec<_>>();
@@ -49,7 +49,7 @@ impl Filters {
             ports: [of(end::LOCAL, local_ports), of(end::REMOTE, remote_ports)].concat(),
             addresses: [at(end::LOCAL, local_addresses), at(end::REMOTE, remote_addresses)].concat(),
             netns: netns.iter().map(|name| netns_inode(name)).collect::<Result<_>>()?,
-            cgroups: cgroup.iter().map(|path| cgroup_id(path)).collect::<Result<_>>()?,
+            cgroups: cgroups.iter().map(|path| cgroup_id(path)).collect::<Result<_>>()?,
         })
     }
 

@@ -15,7 +15,7 @@ use nix::{
 use zerocopy::IntoBytes as _;
 
 use super::{facts, filters::Filters, layout::Layout};
-use crate::{cli::AttachChoice, model::event::Attach};
+use crate::model::event::Attach;
 
 /// Built by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/keepalive-trace-ebpf"));
@@ -82,18 +82,15 @@ enum Link {
 }
 
 impl Probes {
-    /// Loads and attaches in the way chosen; `auto` takes kprobes, and fentry where the kernel has none.
+    /// Loads and attaches in the way chosen; with none chosen, kprobes, and fentry where the kernel has none.
     ///
     /// # Errors
     /// One sentence: what the kernel refused, and the way out.
-    pub fn start(choice: AttachChoice, options: &Options<'_>) -> Result<Self> {
+    pub fn start(choice: Option<Attach>, options: &Options<'_>) -> Result<Self> {
         match choice {
-            AttachChoice::Kprobe => Self::attach(Attach::Kprobe, options),
-            AttachChoice::Fentry => Self::attach(Attach::Fentry, options),
-            AttachChoice::Auto if has_kprobes() => Self::attach(Attach::Kprobe, options),
-            AttachChoice::Auto => {
-                Self::attach(Attach::Fentry, options).context("this kernel has no kprobes, and fentry failed too")
-            }
+            Some(attach) => Self::attach(attach, options),
+            None if has_kprobes() => Self::attach(Attach::Kprobe, options),
+            None => Self::attach(Attach::Fentry, options).context("this kernel has no kprobes, and fentry failed too"),
         }
     }
 

@@ -12,10 +12,25 @@ use std::{
 use anyhow::Result;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::{
-    cli::{Color, OutputArgs},
-    model::event::Event,
-};
+use crate::model::event::Event;
+
+/// What output is to look like.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    pub json: bool,
+    pub wide: bool,
+    /// Time of day instead of seconds since the start.
+    pub wall_clock: bool,
+    pub colors: Colors,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colors {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    Always,
+    Never,
+}
 
 /// How events become lines.
 trait Format {
@@ -31,9 +46,9 @@ pub struct Printer {
 }
 
 impl Printer {
-    pub fn new(args: &OutputArgs) -> Self {
+    pub fn new(look: &Look) -> Self {
         let format: Box<dyn Format> =
-            if args.json { Box::new(json::Json::default()) } else { Box::new(text::Text::new(args, colors(args.color))) };
+            if look.json { Box::new(json::Json::default()) } else { Box::new(text::Text::new(look, colors(look.colors))) };
         Self { format, out: BufWriter::with_capacity(64 * 1024, io::stdout()), line: Vec::with_capacity(1024) }
     }
 
@@ -69,11 +84,11 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
 }
 
-fn colors(choice: Color) -> bool {
+fn colors(choice: Colors) -> bool {
     match choice {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        Colors::Always => true,
+        Colors::Never => false,
+        Colors::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     }
 }
 

@@ -4,14 +4,11 @@ use std::{io::Write as _, net::SocketAddr};
 use anyhow::Result;
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Format, escape};
-use crate::{
-    cli::OutputArgs,
-    model::{
-        event::{Body, Connection, Event, Lost, Outcome, Place, Probe, ProbeResult, Reset, Stop, Timer},
-        settings::{Settings, Sourced},
-        verdict::Verdict,
-    },
+use super::{Format, Look, escape};
+use crate::model::{
+    event::{Body, Connection, Event, Lost, Outcome, Place, Probe, ProbeResult, Reset, Stop, Timer},
+    settings::{Settings, Sourced},
+    verdict::Verdict,
 };
 
 const RED: &str = "\x1b[1;31m";
@@ -52,8 +49,8 @@ impl Format for Text {
 }
 
 impl Text {
-    pub(super) fn new(args: &OutputArgs, colors: bool) -> Self {
-        Self { wide: args.wide, colors, wall: args.time.then(TimeZone::system), started_ns: 0, wall_offset_ns: 0 }
+    pub(super) fn new(look: &Look, colors: bool) -> Self {
+        Self { wide: look.wide, colors, wall: look.wall_clock.then(TimeZone::system), started_ns: 0, wall_offset_ns: 0 }
     }
 
     fn header(&self, out: &mut Vec<u8>) -> Result<()> {
