@@ -1,6 +1,7 @@
 //! The command line as a user meets it, where nothing can be traced: usage, refusals, exit codes.
-use std::process::{Command, Output, Stdio};
 #![expect(clippy::unwrap_used, reason = "a test: a panic is the failure")]
+
+use std::process::{Command, Output, Stdio};
 
 fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_keepalive-trace")).args(args).stdin(Stdio::null()).output().unwrap()

@@ -1,9 +1,10 @@
 //! The layer rule: a file imports only from its own floor or below, and the model touches nothing but data.
+#![expect(clippy::unwrap_used, reason = "a test: a panic is the failure")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
 };
-#![expect(clippy::unwrap_used, reason = "a test: a panic is the failure")]
 
 /// Rooms of `keepalive-trace/src` by floor: 1 is the model, 2 does I/O, 3 is wiring.
 const FLOORS: [(&str, u32); 6] = [("model", 1), ("kernel", 2), ("output", 2), ("cli", 3), ("commands", 3), ("lib", 3)];
