@@ -14,7 +14,7 @@ const AF_INET6: u16 = 10;
 const CGROUP_DEPTH: u32 = 16;
 
 /// A value that a filter asks for and that this kernel can't give does not match.
-#[inline(always)]
+#[inline(never)]
 pub fn wanted(sock: Sock) -> bool {
     let filters = config!(filters);
     if filters == 0 {

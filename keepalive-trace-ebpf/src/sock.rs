@@ -146,7 +146,7 @@ impl Sock {
     }
 
     /// Fills in everything about the socket itself. What can't be read is left zero, and its bit of `has` unset.
-    #[inline(always)]
+    #[inline(never)]
     pub fn describe(self, record: &mut Record) {
         let now = jiffies() as u32;
         // SAFETY: no arguments, no effect.

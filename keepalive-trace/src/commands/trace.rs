@@ -18,7 +18,7 @@ use crate::{
         stream::{Flow, Stream},
     },
     model::{
-        event::{Body, Event, Start},
+        event::{Attach, Body, Event, Start},
         tracker::{self, Tracker},
     },
     output::{self, Printer},
@@ -50,6 +50,10 @@ async fn trace(args: &TraceArgs) -> Result<()> {
     let mut tracker = Tracker::new(tracker::CAPACITY);
     let mut live = Live { screen: Printer::new(&args.output.look()), all: args.all, limit: args.output.count, shown: 0 };
     let start = start(hz, &probes);
+    if args.kernel.attach().is_none() && start.attach == Attach::Fentry {
+        output::note("note: this kernel has no kprobes: using fentry on the same functions");
+    }
+    output::greet(&format!("Tracing TCP keepalive on Linux {} with {}. Ctrl-C ends it.", start.kernel, start.attach.name()));
     log::info!("attached with {} on {}, HZ={hz}", start.attach.name(), start.kernel);
     live.screen.show(&Event { mono_ns: facts::mono_ns(), body: Body::Start(start) })?;
     live.screen.flush()?;

@@ -98,6 +98,19 @@ pub fn error(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
 }
 
+/// A line beside the output: on standard error, so that a pipe stays clean.
+#[expect(clippy::print_stderr, reason = "what it is for")]
+pub fn note(text: &str) {
+    eprintln!("{text}");
+}
+
+/// The same, only where somebody sits before a terminal.
+pub fn greet(text: &str) {
+    if io::stderr().is_terminal() && io::stdout().is_terminal() {
+        note(text);
+    }
+}
+
 /// Lines for people, on standard output; a reader who has gone is no error.
 pub fn lines(lines: impl IntoIterator<Item = String>) {
     let mut out = io::stdout().lock();
