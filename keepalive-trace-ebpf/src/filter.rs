@@ -45,7 +45,7 @@ fn matches(sock: Sock, filters: u32) -> Option<bool> {
         return Some(false);
     }
     // SAFETY: a value that is never changed once the programs run.
-    if filters & filter::NETNS != 0 && unsafe { NETNS.get(&sock.netns()?) }.is_none() {
+    if filters & filter::NETNS != 0 && unsafe { NETNS.get(sock.netns()?) }.is_none() {
         return Some(false);
     }
     if filters & filter::CGROUP != 0 && !cgroup(sock)? {
@@ -65,7 +65,7 @@ fn address(end: u32, address: [u8; 16]) -> bool {
     let mut data = [0; 20];
     data[..4].copy_from_slice(&end.to_ne_bytes());
     data[4..].copy_from_slice(&address);
-    ADDRESSES.get(&Key::new(160, data)).is_some()
+    ADDRESSES.get(Key::new(160, data)).is_some()
 }
 
 #[inline(always)]
@@ -73,7 +73,7 @@ fn cgroup(sock: Sock) -> Option<bool> {
     let mut cgroup = sock.cgroup()?;
     for _ in 0..CGROUP_DEPTH {
         // SAFETY: a value that is never changed once the programs run.
-        if unsafe { CGROUPS.get(&cgroup.id()?) }.is_some() {
+        if unsafe { CGROUPS.get(cgroup.id()?) }.is_some() {
             return Some(true);
         }
         let Some(parent) = cgroup.parent() else { break };

@@ -33,7 +33,7 @@ pub struct Offsets {
     pub saddr6: u32,
     /// `skc_dport`: __be16.
     pub dport: u32,
-    /// `skc_num`: u16, host order.
+    /// `inet_sport`: __be16. Not `skc_num`: a close has cleared that one (`inet_put_port`) before it sends its reset.
     pub sport: u32,
     /// `skc_family`: u16.
     pub family: u32,
@@ -260,6 +260,10 @@ pub struct Record {
     /// Zero.
     pub reserved: [u8; 3],
 }
+
+/// After a wake-up the kernel side sends no other for so long, nanoseconds: the reader looks into the ring by himself, and
+/// goes to sleep only when he has found it empty after that.
+pub const WAKE_NS: u64 = 20_000_000;
 
 /// Indices of the per-CPU map `COUNTERS` (u64 each).
 pub mod counter {

@@ -4,12 +4,12 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
 };
-use keepalive_trace_ebpf::{ABSENT, Config, Offsets, PORT_WORDS, Record, counter};
+use keepalive_trace_ebpf::{ABSENT, Config, Offsets, PORT_WORDS, Record, WAKE_NS, counter};
 use zerocopy::FromZeros as _;
 
 /// Set by the loader. Read field by field, always through [`offset!`].
 #[unsafe(no_mangle)]
-pub static OFFSETS: Offsets = { zerocopy::transmute!([0xff_u8; size_of::<Offsets>()]) };
+pub static OFFSETS: Offsets = zerocopy::transmute!([0xff_u8; size_of::<Offsets>()]);
 
 /// Set by the loader.
 #[unsafe(no_mangle)]
@@ -87,7 +87,11 @@ pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);
 #[map]
 pub static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(64, 0);
 
-/// Unread bytes in the ring past which the reader is woken; until then it comes by itself, every 20 ms.
+/// When the reader was woken last: CLOCK_MONOTONIC, nanoseconds. CPUs may race for it: that costs a wake-up too many.
+#[map]
+static WOKEN: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Unread bytes in the ring past which the reader is woken in any case.
 const WAKE_AT: u64 = 64 * 1024;
 const BPF_RB_AVAIL_DATA: u64 = 0;
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -116,9 +120,25 @@ pub fn emit(fill: impl FnOnce(&mut Record)) {
     };
     let record = entry.write(Record::new_zeroed());
     fill(record);
+    let flags = if wakes(record.mono_ns) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    entry.submit(flags);
+}
+
+/// A wake-up costs ten times what a record costs. The first record after a pause wakes the reader; he then comes by himself
+/// until [`WAKE_NS`] have passed in which nothing came.
+#[inline(always)]
+fn wakes(now: u64) -> bool {
+    let Some(woken) = WOKEN.get_ptr_mut(0) else { return true };
+    // SAFETY: an aligned word of a map, which lives as long as the program.
+    let last = unsafe { woken.read_volatile() };
     // SAFETY: a plain query of a map that exists.
-    let unread = unsafe { bpf_ringbuf_query((&raw const RING).cast_mut().cast(), BPF_RB_AVAIL_DATA) };
-    entry.submit(if unread >= WAKE_AT { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP });
+    let unread = || unsafe { bpf_ringbuf_query((&raw const RING).cast_mut().cast(), BPF_RB_AVAIL_DATA) };
+    if now.wrapping_sub(last) < WAKE_NS && unread() < WAKE_AT {
+        return false;
+    }
+    // SAFETY: as above.
+    unsafe { woken.write_volatile(now) };
+    true
 }
 
 /// A field's offset, or none where this kernel lacks the field.

@@ -4,7 +4,6 @@ use keepalive_trace_ebpf::{Record, flag, has};
 
 use crate::maps::{offset, present};
 
-pub const TCP_FIN_WAIT2: u8 = 5;
 pub const TCP_CLOSE: u8 = 7;
 const AF_INET: u16 = 2;
 
@@ -86,7 +85,7 @@ impl Sock {
 
     #[inline(always)]
     pub fn lport(self) -> Option<u16> {
-        read(self.0, offset!(sport))
+        read::<u16>(self.0, offset!(sport)).map(u16::from_be)
     }
 
     #[inline(always)]

@@ -77,7 +77,7 @@ fn finding(need: &'static str, state: State, detail: impl Into<String>) -> Findi
 fn privileges() -> Finding {
     match facts::missing_capabilities().as_slice() {
         [] => finding("privileges", State::Ok, "CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON"),
-        missing => finding("privileges", State::Missing, format!("no {}: run it with sudo", missing.join(" and no "))),
+        missing => finding("privileges", State::Missing, format!("no {}: run it as root (sudo)", missing.join(" and no "))),
     }
 }
 

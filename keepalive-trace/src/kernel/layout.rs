@@ -72,7 +72,7 @@ fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         daddr6: maybe("sock.__sk_common.skc_v6_daddr", 16)?,
         saddr6: maybe("sock.__sk_common.skc_v6_rcv_saddr", 16)?,
         dport: need("sock.__sk_common.skc_dport", 2)?,
-        sport: need("sock.__sk_common.skc_num", 2)?,
+        sport: need("inet_connection_sock.icsk_inet.inet_sport", 2)?,
         family: need("sock.__sk_common.skc_family", 2)?,
         state: need("sock.__sk_common.skc_state", 1)?,
         flags: need("sock.__sk_common.skc_flags", 8)?,

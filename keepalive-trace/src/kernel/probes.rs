@@ -208,7 +208,7 @@ fn explain(errno: Option<Errno>, error: anyhow::Error, what: &str) -> anyhow::Er
             "cannot {what}: this kernel refuses it even with every privilege (lockdown, or the policy of a container or security module)"
         )),
         Some(Errno::EPERM) => anyhow!(
-            "no permission to {what}: run it with sudo, or give it CAP_BPF and CAP_PERFMON (CAP_SYS_ADMIN before 5.8); `keepalive-trace check` says more"
+            "no permission to {what}: run it as root (sudo), or give it CAP_BPF and CAP_PERFMON (CAP_SYS_ADMIN before 5.8); `keepalive-trace check` says more"
         ),
         Some(Errno::ENOMEM) => error.context(format!("no memory to {what}: a smaller --buffer needs less")),
         _ => error.context(format!("cannot {what}")),

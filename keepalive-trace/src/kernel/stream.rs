@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
-use keepalive_trace_ebpf::Record;
+use keepalive_trace_ebpf::{Record, WAKE_NS};
 use tokio::{
     io::unix::AsyncFd,
-    time::{self, Instant, Interval, MissedTickBehavior},
+    time::{self, Instant},
 };
 use zerocopy::FromBytes as _;
 
@@ -16,10 +16,14 @@ use crate::model::{
     tracker::Tracker,
 };
 
-/// The kernel side wakes us only when much is waiting; otherwise we come by ourselves.
-const POLL: Duration = Duration::from_millis(20);
+/// The kernel side wakes us for the first record after a pause. From then on we come by ourselves, this often...
+const POLL: Duration = Duration::from_nanos(WAKE_NS);
 
-/// How often the loss counters are read.
+/// ...and go to sleep when so long after the last record nothing new has come: twice what the kernel side takes for a pause,
+/// so that no record can fall between.
+const AWAKE: Duration = Duration::from_nanos(2 * WAKE_NS);
+
+/// How often the loss counters are read, whatever happens.
 const LOSSES: Duration = Duration::from_secs(1);
 
 /// Everything that the probes see, in order.
@@ -27,7 +31,7 @@ pub struct Stream {
     ring: AsyncFd<RingBuf<MapData>>,
     reader: Reader,
     losses: Losses,
-    poll: Interval,
+    awake_until: Instant,
     next_losses: Instant,
 }
 
@@ -39,9 +43,13 @@ impl Stream {
         let ring = RingBuf::try_from(ring).context("the map RING is of another kind")?;
         // SAFETY: the ring owns its descriptor, keeps it open as long as it lives, and always names the same one.
         let ring = unsafe { AsyncFd::register(ring) }.context("cannot poll the ring buffer")?;
-        let mut poll = time::interval(POLL);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { ring, reader, losses: Losses::watch(&mut probes.ebpf)?, poll, next_losses: Instant::now() + LOSSES })
+        Ok(Self {
+            ring,
+            reader,
+            losses: Losses::watch(&mut probes.ebpf)?,
+            awake_until: Instant::now() + AWAKE,
+            next_losses: Instant::now() + LOSSES,
+        })
     }
 
     /// Waits until it is time to look into the ring again. Safe to cancel.
@@ -49,13 +57,18 @@ impl Stream {
     /// # Errors
     /// When the ring can't be polled.
     pub async fn wait(&mut self) -> Result<()> {
+        if Instant::now() < self.awake_until {
+            time::sleep(POLL).await;
+            return Ok(());
+        }
         tokio::select! {
-            _ = self.poll.tick() => Ok(()),
+            () = time::sleep_until(self.next_losses) => {}
             ready = self.ring.readable() => {
                 ready.context("cannot poll the ring buffer")?.clear_ready();
-                Ok(())
+                self.awake_until = Instant::now() + AWAKE;
             }
         }
+        Ok(())
     }
 
     /// Hands over what is in the ring, until `sink` has had enough; once a second also what was lost.
@@ -64,6 +77,7 @@ impl Stream {
     /// When the counters can't be read, or `sink` fails.
     pub fn drain(&mut self, tracker: &mut Tracker, mut sink: impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {
         while let Some(item) = self.ring.get_mut().next() {
+            self.awake_until = Instant::now() + AWAKE;
             let event = Record::read_from_bytes(&item).ok().and_then(|record| self.reader.event(&record, tracker));
             let Some(event) = event else {
                 self.losses.unreadable();
