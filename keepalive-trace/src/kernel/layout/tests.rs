@@ -1,4 +1,4 @@
-//! Against the layouts of seven kernels, made by `cargo xtask btf-fixture`.
+//! Against the layouts of seven kernels, made by `cargo xtask fixture`.
 use super::*;
 
 mod broken;

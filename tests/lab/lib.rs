@@ -1,0 +1,37 @@
+//! The lab: everything that provokes the kernel's keepalive for real, and everything that watches it without the tracer.
+//!
+//! All of it happens on loopback, in network namespaces that the lab makes for itself, so nothing here needs a second
+//! host, a kernel module or a tool beyond a bare kernel. The provocations are [`pair`], [`peer`], [`busy`] and [`network`]; the
+//! independent witnesses are [`capture`] (the wire), [`application`] (the errno), [`counters`] (TcpExt) and [`timer`]
+//! (what `ss -o` would show). [`tracer`] is the one who stands trial.
+
+pub mod application;
+pub mod busy;
+pub mod capture;
+pub mod cgroup;
+pub mod clock;
+pub mod counters;
+pub mod disguise;
+pub mod event;
+pub mod leftovers;
+pub mod mounts;
+pub mod netlink;
+pub mod netns;
+pub mod network;
+pub mod packet;
+pub mod pair;
+pub mod peer;
+pub mod sockopt;
+pub mod stage;
+pub mod timer;
+pub mod tracer;
+pub mod wire;
+
+/// True, with a word on stderr, where a test can't run because making a network namespace is not allowed.
+#[cfg(test)]
+#[expect(clippy::print_stderr, reason = "a test that can't run says so")]
+pub(crate) fn skipped(test: &str) -> bool {
+    let Err(error) = netns::Netns::new() else { return false };
+    eprintln!("skip {test}: {error:#}");
+    true
+}

@@ -1,0 +1,245 @@
+//! The one on trial: `keepalive-trace`, run as its users run it and heard through its JSON lines.
+use std::{
+    ffi::OsString,
+    fmt,
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{clock, event::Event, netns::Id, pair::Connection};
+
+/// How long the tracer may take to be ready, and to stop: loading programs is slow on an emulated machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How the tracer hooks into the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// As the tracer chooses.
+    Auto,
+    /// Breakpoints or ftrace, on any kernel with CONFIG_KPROBES.
+    Kprobe,
+    /// BPF trampolines.
+    Fentry,
+}
+
+impl Attach {
+    /// Both ways that there are.
+    pub const BOTH: [Self; 2] = [Self::Kprobe, Self::Fentry];
+
+    /// As the command line and the `start` line spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Kprobe => "kprobe",
+            Self::Fentry => "fentry",
+        }
+    }
+}
+
+impl fmt::Display for Attach {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// The binary under test: `KEEPALIVE_TRACE`, else where the lab's machines have it.
+pub fn binary() -> OsString {
+    std::env::var_os("KEEPALIVE_TRACE").unwrap_or_else(|| "/bin/keepalive-trace".into())
+}
+
+/// Its command line, to be run in some way of one's own.
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A running `keepalive-trace trace --json --all`.
+pub struct Tracer {
+    child: Child,
+    heard: Arc<Heard>,
+    output: Option<JoinHandle<()>>,
+    errors: Option<JoinHandle<String>>,
+}
+
+/// What a tracer left when it had ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// All lines, `start` and `stop` included.
+    pub events: Vec<Event>,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to stderr.
+    pub errors: String,
+}
+
+#[derive(Default)]
+struct Heard {
+    said: Mutex<Said>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Said {
+    events: Vec<Event>,
+    /// A line that is no event: the tracer's defect, whatever else it says.
+    garbled: Option<String>,
+    ended: bool,
+}
+
+impl Tracer {
+    /// Starts it with these further arguments, and waits until it traces.
+    pub fn start(attach: Attach, arguments: &[&str]) -> Result<Self> {
+        let tracer = Self::spawn(attach, arguments)?;
+        tracer.wait_for("its start line", PATIENCE, |events| !events.is_empty())?;
+        Ok(tracer)
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn spawn(attach: Attach, arguments: &[&str]) -> Result<Self> {
+        let mut command = command(&["trace", "--json", "--all", "--attach", attach.name()]);
+        command.args(arguments);
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", binary().display()))?;
+        let heard = Arc::new(Heard::default());
+        let stdout = child.stdout.take().context("no stdout")?;
+        let mut stderr = child.stderr.take().context("no stderr")?;
+        let listener = Arc::clone(&heard);
+        let output = thread::spawn(move || listener.listen(BufReader::new(stdout)));
+        let errors = thread::spawn(move || {
+            let mut text = String::new();
+            // What was read before an error is worth showing; the error itself is not.
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        Ok(Self { child, heard, output: Some(output), errors: Some(errors) })
+    }
+
+    /// All that it has said so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.heard.said().events.clone()
+    }
+
+    /// What it has said of this connection so far.
+    pub fn events_of(&self, connection: &Connection) -> Vec<Event> {
+        self.heard.said().events.iter().filter(|event| event.is_of(connection)).cloned().collect()
+    }
+
+    /// What it has said of any connection in this namespace so far.
+    pub fn events_in(&self, netns: Id) -> Vec<Event> {
+        self.heard.said().events.iter().filter(|event| event.is_in(netns)).cloned().collect()
+    }
+
+    /// Waits until what it has said satisfies.
+    pub fn wait_for(&self, what: &str, limit: Duration, satisfied: impl Fn(&[Event]) -> bool) -> Result<()> {
+        let start = clock::now();
+        let mut said = self.heard.said();
+        loop {
+            if let Some(line) = &said.garbled {
+                bail!("the tracer wrote a line that is no event: {line}");
+            }
+            if satisfied(&said.events) {
+                return Ok(());
+            }
+            ensure!(!said.ended, "the tracer ended before it said {what}");
+            let Some(left) = limit.checked_sub(clock::between(start, clock::now())) else {
+                bail!("the tracer has not said {what} within {limit:?}");
+            };
+            said = self.heard.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits until it has told so many events of a connection, and gives those that it has.
+    pub fn wait_for_events_of(&self, connection: &Connection, count: usize, limit: Duration) -> Result<Vec<Event>> {
+        let told = |events: &[Event]| events.iter().filter(|event| event.is_of(connection)).count() >= count;
+        let waited = self.wait_for(&format!("{count} events of {connection:?}"), limit, told);
+        let events = self.events_of(connection);
+        waited.with_context(|| format!("it said {:?}", events.iter().map(Event::gist).collect::<Vec<_>>()))?;
+        Ok(events)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.child.id().try_into()?);
+        kill(pid, signal).with_context(|| format!("cannot send {signal} to the tracer"))
+    }
+
+    /// Ctrl-C, and all that it said.
+    pub fn stop(self) -> Result<Finished> {
+        self.signal(Signal::SIGINT)?;
+        self.wait()
+    }
+
+    /// Waits for it to end by itself.
+    pub fn wait(mut self) -> Result<Finished> {
+        // Its output ends when it does.
+        let start = clock::now();
+        let mut said = self.heard.said();
+        while !said.ended {
+            let left = PATIENCE.checked_sub(clock::between(start, clock::now()));
+            let left = left.with_context(|| format!("the tracer has not ended within {PATIENCE:?}"))?;
+            said = self.heard.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if let Some(line) = &said.garbled {
+            bail!("the tracer wrote a line that is no event: {line}");
+        }
+        let events = std::mem::take(&mut said.events);
+        drop(said);
+        let status = self.child.wait().context("cannot wait for the tracer")?;
+        let errors = self.errors.take().context("stderr was read before")?;
+        let errors = errors.join().map_err(|_| anyhow!("the thread that reads stderr panicked"))?;
+        Ok(Finished { events, status, errors })
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        // After `wait` it is gone already; in a test that fails it must not outlive the test.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = self.output.take().map(JoinHandle::join);
+    }
+}
+
+impl Heard {
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listen(&self, output: impl BufRead) {
+        for line in output.lines() {
+            let Ok(line) = line else { break };
+            let event = serde_json::from_str(&line);
+            let mut said = self.said();
+            match event {
+                Ok(event) => said.events.push(event),
+                Err(error) => said.garbled = Some(format!("{line} ({error})")),
+            }
+            self.changed.notify_all();
+        }
+        self.said().ended = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Finished {
+    /// The last line, if it is `stop`.
+    pub fn stop_line(&self) -> Result<&Event> {
+        let last = self.events.last().context("the tracer said nothing")?;
+        ensure!(last.kind == "stop", "the last line is {last:?}");
+        Ok(last)
+    }
+
+    /// All that its `lost` lines count.
+    pub fn lost(&self) -> u64 {
+        self.events.iter().filter(|event| event.kind == "lost").filter_map(|event| event.count).sum()
+    }
+}

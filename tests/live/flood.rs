@@ -1,0 +1,101 @@
+//! More events at once than anybody reads: what is lost is counted, to the last one.
+use std::{thread::sleep, time::Duration};
+
+use anyhow::{Context, Result};
+use lab::{
+    netns::Netns,
+    pair::{Family, Plan},
+    tracer::{Finished, Tracer},
+};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::Socket;
+
+use crate::bench::{Bench, tests};
+
+tests![with_a_tiny_ring_every_reset_is_seen_or_counted_as_lost, with_the_default_ring_a_burst_of_twenty_thousand_loses_nothing];
+
+const RESETS: u64 = 20_000;
+/// What one listener holds of connections that nobody accepts.
+const BACKLOG: usize = 4096;
+
+fn with_a_tiny_ring_every_reset_is_seen_or_counted_as_lost(bench: &Bench) -> Result<()> {
+    let (finished, offered) = flood(bench, &["--buffer", "4096"])?;
+    let (seen, lost) = (seen(&finished), finished.lost());
+    assert_eq!(seen + lost, offered, "{seen} seen and {lost} lost");
+    assert!(lost > 0, "the ring was not tiny enough to lose anything");
+    let by_place = finished.events.iter().filter(|event| event.kind == "lost");
+    assert!(by_place.clone().all(|event| event.place.as_deref() == Some("ring-buffer")), "{:?}", by_place.collect::<Vec<_>>());
+    assert_eq!(finished.stop_line()?.lost, Some(lost));
+    Ok(())
+}
+
+fn with_the_default_ring_a_burst_of_twenty_thousand_loses_nothing(bench: &Bench) -> Result<()> {
+    let (finished, offered) = flood(bench, &[])?;
+    assert_eq!((seen(&finished), finished.lost()), (offered, 0));
+    let stop = finished.stop_line()?;
+    assert_eq!((stop.lost, stop.connections), (Some(0), Some(offered)));
+    Ok(())
+}
+
+fn seen(finished: &Finished) -> u64 {
+    finished.events.iter().filter(|event| event.kind == "reset").count() as u64
+}
+
+/// Opens all connections, then closes them all with linger 0: so many resets as fast as the kernel can. Gives how many the
+/// kernel says it was.
+fn flood(bench: &Bench, arguments: &[&str]) -> Result<(Finished, u64)> {
+    let netns = Netns::new()?;
+    allow_many_files()?;
+    netns.enter(|| std::fs::write("/proc/sys/net/core/somaxconn", BACKLOG.to_string()).context("somaxconn"))?;
+    let inode = netns.inode().to_string();
+    let tracer = bench.own_tracer(&[&["--netns", &inode], arguments].concat())?;
+
+    let before = netns.counters()?;
+    netns.enter(burst)?;
+    let offered = u64::try_from(netns.counters()?.since(&before, "OutRsts")?)?;
+    assert_eq!(offered, RESETS, "the flood itself");
+    quiet_down(&tracer);
+    Ok((tracer.stop()?, offered))
+}
+
+fn burst() -> Result<()> {
+    let plan = Plan::new(Family::V4);
+    let mut listeners: Vec<Socket> = Vec::new();
+    let mut clients = Vec::new();
+    while clients.len() < RESETS as usize {
+        if clients.len().is_multiple_of(BACKLOG) {
+            let listener = plan.listen()?;
+            listener.listen(BACKLOG as i32).context("listen")?;
+            listeners.push(listener);
+        }
+        let there = listeners.last().context("no listener")?.local_addr()?;
+        let client = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).context("socket")?;
+        client.connect(&there).with_context(|| format!("connection {}", clients.len()))?;
+        client.set_linger(Some(Duration::ZERO)).context("SO_LINGER")?;
+        clients.push(client);
+    }
+    drop(clients);
+    Ok(())
+}
+
+/// Waits until the tracer says nothing new.
+fn quiet_down(tracer: &Tracer) {
+    let mut before = 0;
+    loop {
+        sleep(Duration::from_secs(2));
+        let now = tracer.events().len();
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
+
+fn allow_many_files() -> Result<()> {
+    let wanted = RESETS * 2;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("RLIMIT_NOFILE")?;
+    if soft < wanted {
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).context("RLIMIT_NOFILE")?;
+    }
+    Ok(())
+}

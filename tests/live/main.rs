@@ -1,0 +1,77 @@
+//! The live tests: the kernel is provoked for real, and every event is held against witnesses that know nothing of the tracer.
+//!
+//! Each test is there twice, `kprobe::...` and `fentry::...`. They load programs into the kernel and hide parts of it, so
+//! they run only in a machine that is meant for it, which says so in its environment.
+mod bench;
+mod conduct;
+mod defaults;
+mod filters;
+mod flood;
+mod outcomes;
+mod refusals;
+mod resets;
+mod scene;
+mod settings;
+mod silences;
+mod tuples;
+mod witnesses;
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::Result;
+use bench::{Bench, Test};
+use lab::{mounts, tracer::Attach};
+use libtest_mimic::{Arguments, Trial};
+
+/// What the machine's environment holds where these tests may run.
+const PERMISSION: &str = "KEEPALIVE_TRACE_LAB";
+
+const THEMES: [(&str, &[Test]); 10] = [
+    ("outcomes", outcomes::TESTS),
+    ("silences", silences::TESTS),
+    ("tuples", tuples::TESTS),
+    ("settings", settings::TESTS),
+    ("resets", resets::TESTS),
+    ("defaults", defaults::TESTS),
+    ("filters", filters::TESTS),
+    ("flood", flood::TESTS),
+    ("conduct", conduct::TESTS),
+    ("refusals", refusals::TESTS),
+];
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness reports to whoever started it")]
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let benches = Attach::BOTH.map(|attach| Arc::new(Bench::new(attach)));
+    let permitted = std::env::var_os(PERMISSION).is_some_and(|value| value == "1");
+    if !permitted {
+        println!(
+            "skip live: these tests need a kernel of their own, where {PERMISSION}=1 (cargo xtask test boots such machines)"
+        );
+    } else if let Err(error) = mounts::all() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    // One after the other: a machine that sleeps takes no time, and each test may count what is loaded into the kernel.
+    arguments.test_threads.get_or_insert(1);
+    let trials = benches.iter().flat_map(|bench| trials(bench, !permitted)).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    for bench in benches {
+        if let Err(error) = bench.close() {
+            eprintln!("error: after all {} tests: {error:#}", bench.attach);
+            return ExitCode::FAILURE;
+        }
+    }
+    conclusion.exit_code()
+}
+
+fn trials(bench: &Arc<Bench>, ignored: bool) -> Vec<Trial> {
+    let tests = THEMES.iter().flat_map(|(theme, tests)| tests.iter().map(move |test| (theme, test)));
+    let trial = |(theme, Test { name, run }): (&&str, &Test)| {
+        let (bench, run) = (Arc::clone(bench), *run);
+        let name = format!("{}::{theme}::{name}", bench.attach);
+        let told = move || -> Result<()> { run(&bench) };
+        Trial::test(name, move || told().map_err(|error| format!("{error:#}").into())).with_ignored_flag(ignored)
+    };
+    tests.map(trial).collect()
+}

@@ -1,0 +1,102 @@
+//! One scene: a stage, a tracer that watches it, and the comparison of what it told with what was so.
+use std::{sync::Arc, thread::sleep, time::Duration};
+
+use anyhow::{Context, Result};
+use lab::{
+    clock::{self, Moment, between, jiffies_to_time},
+    event::Event,
+    pair::Connection,
+    stage::Stage,
+    timer::{self, Kind, Timer},
+    tracer::Tracer,
+};
+
+use crate::{bench::LIMIT, witnesses};
+
+/// A stage and the tracer that watches it.
+pub struct Scene {
+    /// Where it plays.
+    pub stage: Stage,
+    tracer: Arc<Tracer>,
+}
+
+impl Scene {
+    /// A fresh stage for a tracer.
+    pub fn open(tracer: Arc<Tracer>) -> Result<Self> {
+        Ok(Self { stage: Stage::open()?, tracer })
+    }
+
+    /// Waits until so many events of the connection were told; gives all there are.
+    pub fn wait(&self, connection: &Connection, count: usize) -> Result<Vec<Event>> {
+        self.tracer.wait_for_events_of(connection, count, LIMIT)
+    }
+
+    /// Waits for the first event of the connection whose essence is another than this.
+    pub fn first_other_than(&self, connection: &Connection, gist: &str) -> Result<Event> {
+        let mut count = 1;
+        loop {
+            let events = self.wait(connection, count)?;
+            if let Some(event) = events.iter().find(|event| event.gist() != gist) {
+                return Ok(event.clone());
+            }
+            count = events.len() + 1;
+        }
+    }
+
+    /// Waits for the connection's next events and holds that they began like this; gives all there are.
+    pub fn begins(&self, connection: &Connection, story: &[&str]) -> Result<Vec<Event>> {
+        let events = self.wait(connection, story.len())?;
+        assert_eq!(gists(&events[..story.len()]), story);
+        Ok(events)
+    }
+
+    /// As [`Self::begins`], and nothing more may come in several times the timers' longest wait.
+    pub fn is(&self, connection: &Connection, story: &[&str]) -> Result<Vec<Event>> {
+        const SEVERAL_TIMERS: Duration = Duration::from_secs(5);
+        self.begins(connection, story)?;
+        sleep(SEVERAL_TIMERS);
+        let events = self.tracer.events_of(connection);
+        assert_eq!(gists(&events), story);
+        Ok(events)
+    }
+
+    /// Holds that the timer which an event announced is the one that the kernel shows; gives that.
+    ///
+    /// To be asked right after the event, while that timer still runs. The file that shows it cuts to hundredths of a second; both
+    /// sides count from a "now" in whole jiffies.
+    pub fn timer_is_as_announced(&self, connection: &Connection, event: &Event) -> Result<Timer> {
+        let earliest = clock::now();
+        let shown = self.stage.timer(connection)?.context("the kernel shows no such socket")?;
+        let latest = clock::now();
+        assert_eq!(shown.kind, Kind::Keepalive, "{shown:?}");
+        let next = event.next_ms.with_context(|| format!("no next_ms: {event:?}"))?;
+        let announced = event.at() + u64::try_from(next)? * 1_000_000;
+        let left = shown.left.as_nanos() as Moment;
+        let slack = (timer::RESOLUTION + jiffies_to_time(2, clock::hz()?)).as_nanos() as Moment;
+        let range = earliest + left - slack..=latest + left + slack;
+        assert!(range.contains(&announced), "announced {announced}, the kernel shows {range:?}: {event:?} {shown:?}");
+        Ok(shown)
+    }
+
+    /// Ends the scene, all of whose sockets must be closed or quiet, and holds all that was told of it against the witnesses.
+    pub fn hold(mut self) -> Result<()> {
+        witnesses::hold(&self.tracer, &mut self.stage)
+    }
+
+    /// All that was told of anybody on this stage.
+    pub fn all_told(&self) -> Vec<Event> {
+        self.tracer.events_in(self.stage.netns.id())
+    }
+}
+
+/// Each event's essence.
+pub fn gists(events: &[Event]) -> Vec<String> {
+    events.iter().map(Event::gist).collect()
+}
+
+/// Holds that two witnesses name the same moment, within the 20 ms that they are allowed.
+pub fn same_moment(one: Moment, other: Moment, what: &str) {
+    const ALLOWED: Duration = Duration::from_millis(20);
+    let apart = between(one.min(other), one.max(other));
+    assert!(apart <= ALLOWED, "{what}: {apart:?} apart");
+}

@@ -1,0 +1,92 @@
+//! The last table: what was sent, what came back and how it ended, by those who know nothing of each other.
+use anyhow::{Result, ensure};
+use lab::{capture::Capture, event::Event, pair::Connection, wire::Kind};
+
+use crate::paper::{Paper, Tone};
+
+/// A scene that was played.
+pub struct Played {
+    /// Its name in the table.
+    pub name: &'static str,
+    /// Whom it was about.
+    pub connection: Connection,
+    /// What the application saw in the end.
+    pub application: String,
+}
+
+/// A line of the table.
+struct Row {
+    played: Played,
+    on_wire: usize,
+    answers: Vec<Kind>,
+    told: Vec<Event>,
+}
+
+/// Writes the table, and fails where the tracer told another number of probes than were on the wire.
+pub fn write(paper: Paper, played: Vec<Played>, capture: &mut Capture, told: impl Fn(&Connection) -> Vec<Event>) -> Result<()> {
+    paper.title("what was sent, what came back, how it ended")?;
+    paper.note("on the wire: a packet capture.  application: what recv() gave.  the last column: keepalive-trace.")?;
+    paper.write(Tone::Plain, "")?;
+    line(paper, Tone::Note, ["connection", "on the wire", "application", "keepalive-trace"])?;
+    let mut wrong = Vec::new();
+    for played in played {
+        let row = Row {
+            on_wire: capture.times(&played.connection, Kind::Probe)?.len(),
+            answers: capture.answers(&played.connection)?,
+            told: told(&played.connection),
+            played,
+        };
+        let tone = if row.agrees() { Tone::Plain } else { Tone::Bad };
+        line(paper, tone, [row.played.name, &row.wire(), &row.played.application, &row.tracer()])?;
+        if !row.agrees() {
+            wrong.push(row.played.name);
+        }
+    }
+    ensure!(wrong.is_empty(), "the tracer and the wire disagree about: {}", wrong.join(", "));
+    paper.write(Tone::Plain, "")?;
+    paper.write(Tone::Good, "   every probe on the wire has its event, and every event its probe")
+}
+
+fn line(paper: Paper, tone: Tone, cells: [&str; 4]) -> Result<()> {
+    let [name, wire, application, tracer] = cells;
+    paper.write(tone, &format!("   {name:<21}  {wire:<24}  {application:<17}  {tracer}"))
+}
+
+impl Row {
+    fn sent(&self) -> usize {
+        self.told.iter().filter(|event| event.kind == "probe" && event.result.as_deref() == Some("sent")).count()
+    }
+
+    fn agrees(&self) -> bool {
+        self.sent() == self.on_wire
+    }
+
+    fn wire(&self) -> String {
+        match self.on_wire {
+            0 => "no probe".to_owned(),
+            probes if self.answers == [Kind::Reset] => format!("{}, answered by RST", counted(probes, "probe")),
+            probes => format!("{}, {} answered", counted(probes, "probe"), self.answers.len()),
+        }
+    }
+
+    /// `3 probes sent, reset: keepalive-timeout`
+    fn tracer(&self) -> String {
+        let silent: Vec<&str> = self.told.iter().filter_map(|event| event.outcome.as_deref()).collect();
+        let cause = self.told.iter().find_map(|event| event.cause.as_deref());
+        let mut parts = Vec::new();
+        if self.sent() > 0 {
+            parts.push(format!("{} sent", counted(self.sent(), "probe")));
+        }
+        if let Some(why) = silent.first() {
+            parts.push(format!("{}: {why}", counted(silent.len(), "silent run")));
+        }
+        if let Some(cause) = cause {
+            parts.push(format!("reset: {cause}"));
+        }
+        if parts.is_empty() { "nothing to tell".to_owned() } else { parts.join(", ") }
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}

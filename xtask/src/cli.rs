@@ -1,0 +1,105 @@
+//! The command line, as types.
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Sets up, builds, tests and shows keepalive-trace")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub task: Task,
+}
+
+#[derive(Subcommand)]
+pub enum Task {
+    /// Bring what building and testing need: rust-src, bpf-linker, QEMU, busybox, kernels
+    Setup(SetupOptions),
+    /// Build the static release binary into target/dist
+    Build,
+    /// Show the tracer at work on real connections, here or in a virtual machine
+    Demo(DemoOptions),
+    /// Run every check: format, lints, unit tests, and the live tests on every kernel
+    Test(TestOptions),
+    /// Run a command in a virtual machine that has keepalive-trace, scenes and live in /bin
+    Vm(VmOptions),
+    /// Shrink a kernel's BTF to a test fixture: only what the tracer looks up
+    Fixture(FixtureOptions),
+}
+
+#[derive(Args)]
+pub struct SetupOptions {
+    /// Only these kernel series (5.10, 6.1, 6.12, 6.18, or 7.x for the newest 7); may be repeated
+    #[arg(long = "kernel", value_name = "SERIES", value_parser = series)]
+    pub kernels: Vec<String>,
+    /// Only what building needs: no QEMU, no kernels
+    #[arg(long)]
+    pub no_vm: bool,
+    /// Look for newer kernels than the cached ones
+    #[arg(long)]
+    pub refresh: bool,
+}
+
+#[derive(Args)]
+pub struct DemoOptions {
+    /// Show it in a virtual machine even where this machine's kernel can trace
+    #[arg(long)]
+    pub vm: bool,
+    /// The kernel series to boot
+    #[arg(long, value_name = "SERIES", value_parser = series)]
+    pub kernel: Option<String>,
+}
+
+#[derive(Args)]
+pub struct TestOptions {
+    /// Live tests only on these kernel series; may be repeated
+    #[arg(long = "kernel", value_name = "SERIES", value_parser = series, conflicts_with = "no_vm")]
+    pub kernels: Vec<String>,
+    /// No virtual machines: leave the live tests out
+    #[arg(long)]
+    pub no_vm: bool,
+    /// Skip to the live tests
+    #[arg(long, conflicts_with = "no_vm")]
+    pub live: bool,
+    /// Handed to the live tests: a name to filter by, or libtest's flags
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct VmOptions {
+    /// The kernel series to boot
+    #[arg(long, value_name = "SERIES", value_parser = series, default_value = "7.x")]
+    pub kernel: String,
+    /// Let the guest's clock follow the real one, instead of jumping over every wait
+    #[arg(long)]
+    pub real: bool,
+    /// Put a file of this machine into the guest; may be repeated
+    #[arg(long = "file", value_name = "HOST=GUEST")]
+    pub files: Vec<String>,
+    /// Build nothing, and boot with only the given files
+    #[arg(long)]
+    pub bare: bool,
+    /// The seconds after which the machine is ended
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    pub limit: u64,
+    /// What to run in the guest
+    #[arg(last = true, value_name = "COMMAND", required = true)]
+    pub command: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct FixtureOptions {
+    /// Raw BTF, such as a guest's /sys/kernel/btf/vmlinux
+    pub vmlinux_btf: PathBuf,
+    /// Where the fixture goes
+    pub out: PathBuf,
+}
+
+/// `6.1`, or `7.x` for the newest 7
+fn series(text: &str) -> Result<String, String> {
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    match text.split_once('.') {
+        Some((major, minor)) if number(major) && (minor == "x" || number(minor)) => Ok(text.to_owned()),
+        _ => Err("a series is two numbers, as in 6.1, or 7.x for the newest 7".to_owned()),
+    }
+}

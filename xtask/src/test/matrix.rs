@@ -1,0 +1,48 @@
+//! The table at the end: every kernel, every way to attach.
+use std::collections::BTreeMap;
+
+use super::{
+    libtest::{Counts, Outcome},
+    live::{ATTACH, Run},
+};
+
+pub fn text(runs: &[Run]) -> String {
+    let mut rows = vec![["kernel", "attach", "passed", "failed", "skipped", "seconds"].map(str::to_owned)];
+    let mut absent = String::new();
+    for run in runs {
+        match &run.kernel {
+            Ok(kernel) => rows.extend(ATTACH.map(|attach| row(run, kernel.full_version(), attach))),
+            Err(error) => absent.push_str(&format!("kernel {} did not run: {error:#}\n", run.series)),
+        }
+    }
+    let mut text = String::from("\n");
+    for [kernel, attach, numbers @ ..] in &rows {
+        text.push_str(&format!("{kernel:<10} {attach:<6}"));
+        text.extend(numbers.iter().map(|number| format!(" {number:>8}")));
+        text.push('\n');
+    }
+    text + &absent + &reasons(runs)
+}
+
+fn row(run: &Run, version: &str, attach: &str) -> [String; 6] {
+    let Counts { passed, failed, skipped } = run.suite.counts(&format!("{attach}::"));
+    let time = run.times.get(attach).copied().unwrap_or_default();
+    let numbers = [passed, failed, skipped].map(|number| number.to_string());
+    let [passed, failed, skipped] = numbers;
+    [version.to_owned(), attach.to_owned(), passed, failed, skipped, format!("{:.1}", time.as_secs_f64())]
+}
+
+/// Each skipped test with its reason once, and the kernels that skip it.
+fn reasons(runs: &[Run]) -> String {
+    let mut skips: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for run in runs {
+        for (name, outcome) in &run.suite.outcomes {
+            if *outcome != Outcome::Skipped {
+                continue;
+            }
+            let reason = run.suite.reasons.get(name).map_or("it gave no reason", String::as_str);
+            skips.entry((name, reason)).or_default().push(&run.series);
+        }
+    }
+    skips.iter().map(|((name, reason), series)| format!("skipped {name} on {}: {reason}\n", series.join(", "))).collect()
+}
