@@ -172,6 +172,14 @@ impl Tracer {
         kill(pid, signal).with_context(|| format!("cannot send {signal} to the tracer"))
     }
 
+    /// The most memory that it has held so far, in bytes.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let file = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Ok(1024 * peak.with_context(|| format!("{file} has no VmHWM"))?)
+    }
+
     /// Ctrl-C, and all that it said.
     pub fn stop(self) -> Result<Finished> {
         self.signal(Signal::SIGINT)?;

@@ -20,6 +20,8 @@ pub enum Task {
     Demo(DemoOptions),
     /// Run every check: format, lints, unit tests, and the live tests on every kernel
     Test(TestOptions),
+    /// Measure what the tracer adds to a connection's life, in instructions, beside the same without it
+    Bench(BenchOptions),
     /// Run a command in a virtual machine that has keepalive-trace, scenes and live in /bin
     Vm(VmOptions),
     /// Shrink a kernel's BTF to a test fixture: only what the tracer looks up
@@ -63,6 +65,13 @@ pub struct TestOptions {
     /// Handed to the live tests: a name to filter by, or libtest's flags
     #[arg(last = true, value_name = "ARGUMENT")]
     pub arguments: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct BenchOptions {
+    /// The kernel series to boot
+    #[arg(long, value_name = "SERIES", value_parser = series, default_value = "6.1")]
+    pub kernel: String,
 }
 
 #[derive(Args)]

@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything around the tracer that is not the tracer.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for developers: its output is its purpose")]
 
+mod bench;
 mod cache;
 mod cli;
 mod demo;
@@ -38,6 +39,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Build => dist::command(),
         Task::Demo(options) => demo::command(&options),
         Task::Test(options) => test::command(&options),
+        Task::Bench(options) => bench::command(&options),
         Task::Vm(options) => vm::command(&options),
         Task::Fixture(options) => fixture::run(&options.vmlinux_btf, &options.out).map(|()| ExitCode::SUCCESS),
     }
