@@ -4,7 +4,7 @@ use keepalive_trace_ebpf::{PORT_WORDS, end, filter};
 
 use crate::{
     maps::{ADDRESSES, CGROUPS, NETNS, PORTS, config},
-    sock::Sock,
+    sock::{Head, Sock},
 };
 
 const AF_INET: u16 = 2;
@@ -15,17 +15,17 @@ const CGROUP_DEPTH: u32 = 16;
 
 /// A value that a filter asks for and that this kernel can't give does not match.
 #[inline(never)]
-pub fn wanted(sock: Sock) -> bool {
+pub fn wanted(sock: Sock, head: &Head) -> bool {
     let filters = config!(filters);
     if filters == 0 {
         return true;
     }
-    matches(sock, filters).unwrap_or(false)
+    matches(sock, head, filters).unwrap_or(false)
 }
 
 #[inline(always)]
-fn matches(sock: Sock, filters: u32) -> Option<bool> {
-    let family = sock.family()?;
+fn matches(sock: Sock, head: &Head, filters: u32) -> Option<bool> {
+    let family = head.family()?;
     if filters & filter::IPV4 != 0 && family != AF_INET {
         return Some(false);
     }
@@ -35,17 +35,17 @@ fn matches(sock: Sock, filters: u32) -> Option<bool> {
     if filters & filter::LOCAL_PORT != 0 && !port(end::LOCAL, sock.lport()?) {
         return Some(false);
     }
-    if filters & filter::REMOTE_PORT != 0 && !port(end::REMOTE, sock.rport()?) {
+    if filters & filter::REMOTE_PORT != 0 && !port(end::REMOTE, head.rport()?) {
         return Some(false);
     }
-    if filters & filter::LOCAL_ADDR != 0 && !address(end::LOCAL, sock.laddr(family)?) {
+    if filters & filter::LOCAL_ADDR != 0 && !address(end::LOCAL, head.laddr()?) {
         return Some(false);
     }
-    if filters & filter::REMOTE_ADDR != 0 && !address(end::REMOTE, sock.raddr(family)?) {
+    if filters & filter::REMOTE_ADDR != 0 && !address(end::REMOTE, head.raddr()?) {
         return Some(false);
     }
     // SAFETY: a value that is never changed once the programs run.
-    if filters & filter::NETNS != 0 && unsafe { NETNS.get(sock.netns()?) }.is_none() {
+    if filters & filter::NETNS != 0 && unsafe { NETNS.get(head.netns()?) }.is_none() {
         return Some(false);
     }
     if filters & filter::CGROUP != 0 && !cgroup(sock)? {
@@ -61,11 +61,22 @@ fn port(end: u32, port: u16) -> bool {
 }
 
 #[inline(always)]
-fn address(end: u32, address: [u8; 16]) -> bool {
-    let mut data = [0; 20];
-    data[..4].copy_from_slice(&end.to_ne_bytes());
-    data[4..].copy_from_slice(&address);
+fn address(end: u32, address: [u64; 2]) -> bool {
+    let [high, low] = address;
+    let words = [end, low_half(high), high_half(high), low_half(low), high_half(low)];
+    let data: [u8; 20] = zerocopy::transmute!(words);
     ADDRESSES.get(Key::new(160, data)).is_some()
+}
+
+/// The four bytes that come first in memory, on a little-endian machine.
+#[inline(always)]
+fn low_half(word: u64) -> u32 {
+    word as u32
+}
+
+#[inline(always)]
+fn high_half(word: u64) -> u32 {
+    (word >> 32) as u32
 }
 
 #[inline(always)]

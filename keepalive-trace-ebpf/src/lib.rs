@@ -10,6 +10,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// An offset of a field that the running kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
+/// How much of a socket's beginning is read at once: `struct sock_common` as far as anything is looked for in it.
+pub const HEAD_BYTES: usize = 136;
+
 /// Where the running kernel keeps what we read: byte offsets, from its own BTF. A field that it lacks is [`ABSENT`].
 ///
 /// Offsets into `struct sock` serve for `inet_sock`, `inet_connection_sock` and `tcp_sock` too: all start at one address.
@@ -203,10 +206,11 @@ pub struct Record {
     pub cookie: u64,
     /// Id of the socket's cgroup v2.
     pub cgroup: u64,
-    /// Local address, network order; IPv4 as `::ffff:a.b.c.d`.
-    pub laddr: [u8; 16],
+    /// Local address: 16 bytes in network order, IPv4 as `::ffff:a.b.c.d`. Words, since the kernel side would copy bytes one by
+    /// one.
+    pub laddr: [u64; 2],
     /// Remote address, likewise.
-    pub raddr: [u8; 16],
+    pub raddr: [u64; 2],
     /// [`has`] bits.
     pub has: u32,
     /// Inode of the network namespace.
@@ -235,8 +239,8 @@ pub struct Record {
     pub reason: u32,
     /// The process that called `tcp_send_active_reset`: its thread group id.
     pub task_pid: u32,
-    /// Its name, NUL-padded.
-    pub task_comm: [u8; 16],
+    /// Its name, NUL-padded: 16 bytes, in words too.
+    pub task_comm: [u64; 2],
     /// Local port, host order.
     pub lport: u16,
     /// Remote port, host order.
@@ -271,10 +275,8 @@ pub mod counter {
     pub const RING_FULL: u32 = 0;
     /// Runs that must have been skipped: an entry without its exit, or the reverse.
     pub const UNPAIRED: u32 = 1;
-    /// Records offered to the ring buffer.
-    pub const OFFERED: u32 = 2;
     /// How many counters there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 2;
 }
 
 const _: () = assert!(size_of::<Record>() == 152);

@@ -1,11 +1,12 @@
 //! What the programs share: the ring to user space, the counters, the filters' sets, and the loader's globals.
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     helpers::bpf_ringbuf_query,
     macros::map,
     maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
 };
 use keepalive_trace_ebpf::{ABSENT, Config, Offsets, PORT_WORDS, Record, WAKE_NS, counter};
-use zerocopy::FromZeros as _;
 
 /// Set by the loader. Read field by field, always through [`offset!`].
 #[unsafe(no_mangle)]
@@ -113,15 +114,26 @@ pub fn count(which: u32) {
 
 /// Fills a record in the ring itself and hands it over; a full ring is counted.
 pub fn emit(fill: impl FnOnce(&mut Record)) {
-    count(counter::OFFERED);
     let Some(mut entry) = RING.reserve::<Record>(0) else {
         count(counter::RING_FULL);
         return;
     };
-    let record = entry.write(Record::new_zeroed());
+    let record = zeroed(&mut entry);
     fill(record);
     let flags = if wakes(record.mono_ns) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
     entry.submit(flags);
+}
+
+/// Word by word: what the compiler makes of `new_zeroed` is a call for every byte.
+#[inline(always)]
+pub fn zeroed(record: &mut MaybeUninit<Record>) -> &mut Record {
+    let words = record.as_mut_ptr().cast::<u64>();
+    for index in 0..size_of::<Record>() / size_of::<u64>() {
+        // SAFETY: a record consists of so many words, and is aligned like them.
+        unsafe { words.add(index).write_volatile(0) };
+    }
+    // SAFETY: every byte is set, and all bytes 0 make a record.
+    unsafe { record.assume_init_mut() }
 }
 
 /// A wake-up costs ten times what a record costs. The first record after a pause wakes the reader; he then comes by himself

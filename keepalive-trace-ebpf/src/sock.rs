@@ -1,6 +1,6 @@
 //! The only place that reads kernel memory: typed getters over the offsets that BTF gave.
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel};
-use keepalive_trace_ebpf::{Record, flag, has};
+use keepalive_trace_ebpf::{HEAD_BYTES, Record, flag, has};
 
 use crate::maps::{offset, present};
 
@@ -28,6 +28,15 @@ pub fn read<T>(base: u64, offset: u32) -> Option<T> {
 pub fn jiffies() -> u64 {
     // SAFETY: no arguments, no effect.
     unsafe { bpf_jiffies64() }
+}
+
+/// Two fields, at once where they are neighbours.
+#[inline(always)]
+fn read_two<T: Copy>(base: u64, first: u32, second: u32) -> Option<[T; 2]> {
+    if second == first.wrapping_add(size_of::<T>() as u32) {
+        return read(base, first);
+    }
+    Some([read(base, first)?, read(base, second)?])
 }
 
 /// A `timer_list` in the kernel.
@@ -59,6 +68,72 @@ impl Timer {
     }
 }
 
+/// The first bytes of a socket, `struct sock_common`: who it is, read at once since each read costs as much as a small
+/// program. The loader has made sure that they hold what is looked for.
+pub struct Head([u64; HEAD_BYTES / 8]);
+
+impl Head {
+    #[inline(always)]
+    pub fn of(sock: Sock) -> Option<Self> {
+        read(sock.0, 0).map(Self)
+    }
+
+    #[inline(always)]
+    fn get<T: Copy>(&self, offset: u32) -> Option<T> {
+        let offset = present(offset)?;
+        if offset + size_of::<T>() > HEAD_BYTES {
+            return None;
+        }
+        // SAFETY: within the array, as just seen; the kernel aligns its members, and the array begins like the socket does.
+        Some(unsafe { self.0.as_ptr().cast::<u8>().add(offset).cast::<T>().read_volatile() })
+    }
+
+    #[inline(always)]
+    pub fn family(&self) -> Option<u16> {
+        self.get(offset!(family))
+    }
+
+    #[inline(always)]
+    pub fn state(&self) -> Option<u8> {
+        self.get(offset!(state))
+    }
+
+    #[inline(always)]
+    pub fn rport(&self) -> Option<u16> {
+        self.get::<u16>(offset!(dport)).map(u16::from_be)
+    }
+
+    #[inline(always)]
+    pub fn laddr(&self) -> Option<[u64; 2]> {
+        self.address(offset!(saddr), offset!(saddr6))
+    }
+
+    #[inline(always)]
+    pub fn raddr(&self) -> Option<[u64; 2]> {
+        self.address(offset!(daddr), offset!(daddr6))
+    }
+
+    /// 16 bytes in network order; IPv4 as `::ffff:a.b.c.d`.
+    #[inline(always)]
+    fn address(&self, v4: u32, v6: u32) -> Option<[u64; 2]> {
+        if self.family()? != AF_INET {
+            return self.get(v6);
+        }
+        let address: u32 = self.get(v4)?;
+        Some([0, u64::from_be(0xffff_0000_0000 | u64::from(u32::from_be(address)))])
+    }
+
+    #[inline(always)]
+    fn net(&self) -> Option<u64> {
+        self.get(offset!(net))
+    }
+
+    #[inline(always)]
+    pub fn netns(&self) -> Option<u32> {
+        read(self.net()?, offset!(net_inum))
+    }
+}
+
 /// A `struct sock` of TCP in the kernel.
 #[derive(Clone, Copy)]
 pub struct Sock(u64);
@@ -79,28 +154,8 @@ impl Sock {
     }
 
     #[inline(always)]
-    pub fn family(self) -> Option<u16> {
-        read(self.0, offset!(family))
-    }
-
-    #[inline(always)]
     pub fn lport(self) -> Option<u16> {
         read::<u16>(self.0, offset!(sport)).map(u16::from_be)
-    }
-
-    #[inline(always)]
-    pub fn rport(self) -> Option<u16> {
-        read::<u16>(self.0, offset!(dport)).map(u16::from_be)
-    }
-
-    #[inline(always)]
-    pub fn laddr(self, family: u16) -> Option<[u8; 16]> {
-        address(self.0, family, offset!(saddr), offset!(saddr6))
-    }
-
-    #[inline(always)]
-    pub fn raddr(self, family: u16) -> Option<[u8; 16]> {
-        address(self.0, family, offset!(daddr), offset!(daddr6))
     }
 
     #[inline(always)]
@@ -126,16 +181,6 @@ impl Sock {
         Some(written.wrapping_sub(next))
     }
 
-    #[inline(always)]
-    fn net(self) -> Option<u64> {
-        read(self.0, offset!(net))
-    }
-
-    #[inline(always)]
-    pub fn netns(self) -> Option<u32> {
-        read(self.net()?, offset!(net_inum))
-    }
-
     /// The socket's `struct cgroup`.
     #[inline(always)]
     pub fn cgroup(self) -> Option<Cgroup> {
@@ -146,19 +191,19 @@ impl Sock {
 
     /// Fills in everything about the socket itself. What can't be read is left zero, and its bit of `has` unset.
     #[inline(never)]
-    pub fn describe(self, record: &mut Record) {
+    pub fn describe(self, head: &Head, record: &mut Record) {
         let now = jiffies() as u32;
         // SAFETY: no arguments, no effect.
         record.mono_ns = unsafe { bpf_ktime_get_ns() };
         record.sk = self.0;
-        record.family = self.family().unwrap_or(0);
+        record.family = head.family().unwrap_or(0);
         record.lport = self.lport().unwrap_or(0);
-        record.rport = self.rport().unwrap_or(0);
-        record.laddr = self.laddr(record.family).unwrap_or_default();
-        record.raddr = self.raddr(record.family).unwrap_or_default();
-        record.state = read(self.0, offset!(state)).unwrap_or(0);
-        record.cookie = read(self.0, offset!(cookie)).unwrap_or(0);
-        let flags: u64 = read(self.0, offset!(flags)).unwrap_or(0);
+        record.rport = head.rport().unwrap_or(0);
+        record.laddr = head.laddr().unwrap_or_default();
+        record.raddr = head.raddr().unwrap_or_default();
+        record.state = head.state().unwrap_or(0);
+        record.cookie = head.get(offset!(cookie)).unwrap_or(0);
+        let flags: u64 = head.get(offset!(flags)).unwrap_or(0);
         if flags & SOCK_KEEPOPEN != 0 {
             record.flags |= flag::KEEPOPEN;
         }
@@ -169,14 +214,12 @@ impl Sock {
             record.cgroup = id;
             record.has |= has::CGROUP;
         }
-        if let Some(net) = self.net() {
-            if let Some(inum) = read(net, offset!(net_inum)) {
-                record.netns = inum;
-                record.has |= has::NETNS;
-            }
-            if describe_sysctls(net, record).is_some() {
-                record.has |= has::SYSCTL;
-            }
+        if let Some(inum) = head.netns() {
+            record.netns = inum;
+            record.has |= has::NETNS;
+        }
+        if head.net().and_then(|net| describe_sysctls(net, record)).is_some() {
+            record.has |= has::SYSCTL;
         }
         if self.describe_settings(now, record).is_some() {
             record.has |= has::SETTINGS;
@@ -187,8 +230,7 @@ impl Sock {
     fn describe_settings(self, now: u32, record: &mut Record) -> Option<()> {
         record.probes_out = read(self.0, offset!(probes_out))?;
         record.user_timeout_ms = read(self.0, offset!(user_timeout))?;
-        record.sock_time = read(self.0, offset!(keepalive_time))?;
-        record.sock_intvl = read(self.0, offset!(keepalive_intvl))?;
+        [record.sock_time, record.sock_intvl] = read_two(self.0, offset!(keepalive_time), offset!(keepalive_intvl))?;
         record.sock_probes = read(self.0, offset!(keepalive_probes))?;
         record.ack_age = now.wrapping_sub(read(self.0, offset!(rcv_tstamp))?);
         record.data_age = now.wrapping_sub(read(self.0, offset!(lrcvtime))?);
@@ -198,19 +240,9 @@ impl Sock {
 
 #[inline(always)]
 fn describe_sysctls(net: u64, record: &mut Record) -> Option<()> {
-    record.sysctl_time = read(net, offset!(sysctl_time))?;
-    record.sysctl_intvl = read(net, offset!(sysctl_intvl))?;
+    [record.sysctl_time, record.sysctl_intvl] = read_two(net, offset!(sysctl_time), offset!(sysctl_intvl))?;
     record.sysctl_probes = read(net, offset!(sysctl_probes))?;
     Some(())
-}
-
-#[inline(always)]
-fn address(base: u64, family: u16, v4: u32, v6: u32) -> Option<[u8; 16]> {
-    if family != AF_INET {
-        return read(base, v6);
-    }
-    let [a, b, c, d]: [u8; 4] = read(base, v4)?;
-    Some([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
 }
 
 /// A `struct cgroup` of the default hierarchy.

@@ -1,7 +1,7 @@
 //! How connections end: `tcp_send_active_reset`.
 use aya_ebpf::{
     EbpfContext,
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid},
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_comm},
 };
 use aya_log_ebpf::debug;
 use keepalive_trace_ebpf::{flag, has, kind};
@@ -9,7 +9,7 @@ use keepalive_trace_ebpf::{flag, has, kind};
 use crate::{
     filter,
     maps::{config, emit, step},
-    sock::{Sock, TCP_CLOSE},
+    sock::{Head, Sock, TCP_CLOSE},
     timer,
 };
 
@@ -20,13 +20,14 @@ pub fn active_reset(ctx: &impl EbpfContext, sock: Sock, reason: Option<u32>) {
         run.steps |= step::RESET;
         (run.record.has & has::LATE, run.record.late)
     });
-    if !filter::wanted(sock) {
+    let Some(head) = Head::of(sock) else { return };
+    if !filter::wanted(sock, &head) {
         return;
     }
     let reason = reason.filter(|_| config!(has_reason) != 0);
     debug!(ctx, "tcp_send_active_reset: in_timer {} reason {}", u32::from(late.is_some()), reason.unwrap_or(0));
     emit(|record| {
-        sock.describe(record);
+        sock.describe(&head, record);
         record.kind = kind::RESET;
         if let Some(reason) = reason {
             record.reason = reason;
@@ -39,7 +40,9 @@ pub fn active_reset(ctx: &impl EbpfContext, sock: Sock, reason: Option<u32>) {
         } else if record.state == TCP_CLOSE || record.flags & flag::DEAD == 0 {
             // A process closes, disconnects or aborts. An orphan's other resets come from timers, in whatever task was there.
             record.task_pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-            record.task_comm = bpf_get_current_comm().unwrap_or_default();
+            let comm = (&raw mut record.task_comm).cast();
+            // SAFETY: the helper fills exactly these 16 bytes.
+            unsafe { bpf_get_current_comm(comm, size_of_val(&record.task_comm) as u32) };
             record.has |= has::TASK;
         }
     });

@@ -2,15 +2,16 @@
 //!
 //! The entry sees the socket unlocked. The nested calls see it locked, so where there is one its picture replaces the
 //! entry's. The exit may see a socket that is gone already, so after a death nothing is read there.
+use core::mem::MaybeUninit;
+
 use aya_ebpf::EbpfContext;
 use aya_log_ebpf::debug;
 use keepalive_trace_ebpf::{Record, counter, flag, has, kind, outcome};
-use zerocopy::FromZeros as _;
 
 use crate::{
     filter,
-    maps::{Run, config, count, emit, run, step},
-    sock::{Sock, Timer, jiffies},
+    maps::{Run, config, count, emit, run, step, zeroed},
+    sock::{Head, Sock, Timer, jiffies},
 };
 
 #[inline(always)]
@@ -23,13 +24,17 @@ pub fn enter(ctx: &impl EbpfContext, timer: u64) {
     }
     run.active = 1;
     run.steps = 0;
-    run.wanted = u32::from(filter::wanted(sock));
-    run.record = Record::new_zeroed();
+    run.wanted = 0;
+    let record = &raw mut run.record;
+    // SAFETY: this CPU's own record, overwritten as a whole; any bytes make one.
+    zeroed(unsafe { &mut *record.cast::<MaybeUninit<Record>>() });
     run.record.sk = sock.address();
-    if run.wanted == 0 {
+    let Some(head) = Head::of(sock) else { return };
+    if !filter::wanted(sock, &head) {
         return;
     }
-    sock.describe(&mut run.record);
+    run.wanted = 1;
+    sock.describe(&head, &mut run.record);
     run.record.flags |= flag::IN_TIMER;
     run.jiffies = jiffies();
     run.owned = sock.owned().unwrap_or(0);
@@ -54,8 +59,10 @@ pub fn current(sock: Sock) -> Option<&'static mut Run> {
 pub fn wakeup_enter(sock: Sock) {
     let Some(run) = current(sock) else { return };
     run.steps |= step::WAKEUP;
-    if run.wanted != 0 {
-        sock.describe(&mut run.record);
+    if run.wanted != 0
+        && let Some(head) = Head::of(sock)
+    {
+        sock.describe(&head, &mut run.record);
     }
 }
 
@@ -112,7 +119,7 @@ pub fn exit(ctx: &impl EbpfContext) {
 #[inline(always)]
 fn rearmed(run: &mut Run, sock: Sock) {
     let Some(timer) = sock.timer() else { return };
-    if sock.lport() != Some(run.record.lport) || sock.rport() != Some(run.record.rport) {
+    if sock.lport() != Some(run.record.lport) || Head::of(sock).and_then(|head| head.rport()) != Some(run.record.rport) {
         return;
     }
     if timer.pending() == Some(true)

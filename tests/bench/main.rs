@@ -46,8 +46,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let netns = Netns::new()?;
-    let before = measure(&netns)?;
+    // The first one warms the machine up.
+    measure()?;
+    let before = measure()?;
     println!(
         "{:<8} {:>12} {:>12} {:>14} {:>12} {:>14} {:>10}",
         "", "close() p50", "added", "close() p99", "added", "connection", "ratio"
@@ -55,15 +56,13 @@ fn run() -> Result<()> {
     report("without", &before, &before, "");
     for attach in Attach::BOTH {
         let tracer = Tracer::start(attach, &[])?;
-        // Attaching makes the kernel rewrite its code; it takes a while until all of that is over.
-        sleep(Duration::from_secs(3));
-        let with = measure(&netns)?;
+        let with = measure()?;
         let memory = tracer.peak_memory()?;
         let finished = tracer.stop()?;
         ensure!(finished.lost() == 0, "{} events were lost", finished.lost());
         report(attach.name(), &with, &before, &format!("  peak memory {:.1} MB", memory as f64 / 1e6));
     }
-    let after = measure(&netns)?;
+    let after = measure()?;
     report("without", &after, &before, "");
     let drift = (after.close_p50 / before.close_p50 - 1.0).abs().max((after.churn / before.churn - 1.0).abs());
     ensure!(drift <= DRIFT, "void: the runs without the tracer differ by {:.2} %", drift * 100.0);
@@ -83,7 +82,11 @@ fn report(name: &str, cost: &Cost, base: &Cost, more: &str) {
     );
 }
 
-fn measure(netns: &Netns) -> Result<Cost> {
+/// Begins when what an earlier measurement left behind in TIME_WAIT is gone: it would lengthen the kernel's lists. Attaching
+/// makes the kernel rewrite its code, and that is over by then, too.
+fn measure() -> Result<Cost> {
+    sleep(Duration::from_secs(65));
+    let netns = &Netns::new()?;
     let plan = Plan::new(Family::V4);
     let mut closes = Vec::with_capacity(CONNECTIONS);
     for index in 0..WARM_UP + CONNECTIONS {
@@ -94,6 +97,9 @@ fn measure(netns: &Netns) -> Result<Cost> {
     }
     closes.sort_by(f64::total_cmp);
     let percentile = |percent: usize| closes.get(closes.len() * percent / 100).copied().context("nothing was measured");
+    for _ in 0..WARM_UP {
+        live(plan.connect(netns)?)?;
+    }
     let started = Instant::now();
     for _ in 0..CONNECTIONS {
         live(plan.connect(netns)?)?;

@@ -81,7 +81,6 @@ async fn trace(args: &TraceArgs) -> Result<()> {
     probes.detach();
     stream.drain(&mut tracker, |event| live.show(event))?;
     stream.tell_losses(&mut tracker, |event| live.show(event))?;
-    log::info!("{} records offered by the kernel side", stream.offered()?);
     live.screen.show(&Event { mono_ns: facts::mono_ns(), body: Body::Stop(tracker.stop(live.shown)) })?;
     live.screen.flush()
 }

@@ -61,6 +61,8 @@ pub enum BtfError {
     Bitfield(&'static str),
     /// Member, its bytes, the expected bytes.
     Size(&'static str, u32, u32),
+    /// The member lies beyond the part of its struct that is read.
+    Far(&'static str, u32),
     NoTimer(&'static str),
 }
 
@@ -83,6 +85,7 @@ impl fmt::Display for BtfError {
             Self::NoStruct(name) => write!(f, "the kernel's BTF has no struct {name}"),
             Self::NoMember(path) => write!(f, "the kernel's BTF has no member {path}"),
             Self::Bitfield(path) => write!(f, "{path} is a bitfield"),
+            Self::Far(path, offset) => write!(f, "{path} is at byte {offset}, beyond the part that is read"),
             Self::Size(path, found, expected) => write!(f, "{path} is {found} bytes, {expected} expected"),
             Self::NoTimer(path) => write!(f, "{path} is not a struct timer_list"),
         }

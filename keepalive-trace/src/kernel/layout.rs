@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
-use keepalive_trace_ebpf::{ABSENT, Offsets};
+use keepalive_trace_ebpf::{ABSENT, HEAD_BYTES, Offsets};
 
 use super::{
     btf::{Btf, BtfError, kind},
@@ -62,22 +62,24 @@ pub fn layout(btf: &[u8]) -> Result<Layout, BtfError> {
 fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
     let need = |path, bytes| field(btf, path)?.bytes(btf, path, bytes);
     let maybe = |path, bytes| or_absent(need(path, bytes));
+    let head = |path, bytes| need(path, bytes).and_then(|offset| in_head(path, offset, bytes));
+    let maybe_head = |path, bytes| or_absent(head(path, bytes));
     Ok(Offsets {
         keepalive_timer: keepalive_timer(btf)?,
         timer_expires: need("timer_list.expires", 8)?,
         timer_pprev: need("timer_list.entry.pprev", 8)?,
 
-        daddr: need("sock.__sk_common.skc_daddr", 4)?,
-        saddr: need("sock.__sk_common.skc_rcv_saddr", 4)?,
-        daddr6: maybe("sock.__sk_common.skc_v6_daddr", 16)?,
-        saddr6: maybe("sock.__sk_common.skc_v6_rcv_saddr", 16)?,
-        dport: need("sock.__sk_common.skc_dport", 2)?,
+        daddr: head("sock.__sk_common.skc_daddr", 4)?,
+        saddr: head("sock.__sk_common.skc_rcv_saddr", 4)?,
+        daddr6: maybe_head("sock.__sk_common.skc_v6_daddr", 16)?,
+        saddr6: maybe_head("sock.__sk_common.skc_v6_rcv_saddr", 16)?,
+        dport: head("sock.__sk_common.skc_dport", 2)?,
         sport: need("inet_connection_sock.icsk_inet.inet_sport", 2)?,
-        family: need("sock.__sk_common.skc_family", 2)?,
-        state: need("sock.__sk_common.skc_state", 1)?,
-        flags: need("sock.__sk_common.skc_flags", 8)?,
-        cookie: maybe("sock.__sk_common.skc_cookie", 8)?,
-        net: need("sock.__sk_common.skc_net.net", 8)?,
+        family: head("sock.__sk_common.skc_family", 2)?,
+        state: head("sock.__sk_common.skc_state", 1)?,
+        flags: head("sock.__sk_common.skc_flags", 8)?,
+        cookie: maybe_head("sock.__sk_common.skc_cookie", 8)?,
+        net: head("sock.__sk_common.skc_net.net", 8)?,
         owned: maybe("sock.sk_lock.owned", 4)?,
         cgroup: socket_cgroup(btf)?,
 
@@ -102,6 +104,14 @@ fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         kernfs_id: maybe("kernfs_node.id", 8)?,
         cgroup_parent: cgroup_parent(btf)?,
     })
+}
+
+/// The kernel side reads the beginning of a socket at once, and looks for these members there.
+fn in_head(path: &'static str, offset: u32, bytes: u32) -> Result<u32, BtfError> {
+    if offset as usize + bytes as usize > HEAD_BYTES {
+        return Err(BtfError::Far(path, offset));
+    }
+    Ok(offset)
 }
 
 /// The timer has its own member since 6.19, and since some release of several older branches. `sk_timer` stays behind, for
@@ -169,7 +179,9 @@ fn reset_reasons(btf: &Btf<'_>) -> BTreeMap<u32, String> {
 /// What the kernel lacks, or has in another form, becomes [`ABSENT`]; BTF that is broken stays an error.
 fn or_absent(offset: Result<u32, BtfError>) -> Result<u32, BtfError> {
     match offset {
-        Err(BtfError::NoStruct(_) | BtfError::NoMember(_) | BtfError::Bitfield(_) | BtfError::Size(..)) => Ok(ABSENT),
+        Err(BtfError::NoStruct(_) | BtfError::NoMember(_) | BtfError::Bitfield(_) | BtfError::Size(..) | BtfError::Far(..)) => {
+            Ok(ABSENT)
+        }
         other => other,
     }
 }

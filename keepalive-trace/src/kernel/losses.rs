@@ -68,14 +68,6 @@ impl Losses {
         Ok(new.into_iter().filter(|(count, _)| *count > 0).map(|(count, place)| Lost { count, place }).collect())
     }
 
-    /// Records that were offered to the ring buffer: those seen plus those that found it full.
-    ///
-    /// # Errors
-    /// When the counters cannot be read.
-    pub fn offered(&self) -> Result<u64> {
-        self.counter(counter::OFFERED)
-    }
-
     /// Runs that the kernel skipped. Newer kernels count them per program; entries without exits are seen on every kernel.
     /// Both see the same runs, so the larger number holds.
     fn skipped(&self) -> Result<u64> {

@@ -82,7 +82,7 @@ impl Reader {
         Reset {
             reason: known(record, has::REASON, record.reason).map(reason),
             cause: in_timer.then(|| Verdict::of_timer(State(record.state), orphan, record.user_timeout_ms)),
-            task: known(record, has::TASK, ()).map(|()| Task { pid: record.task_pid, comm: comm(&record.task_comm) }),
+            task: known(record, has::TASK, ()).map(|()| Task { pid: record.task_pid, comm: comm(record.task_comm) }),
         }
     }
 
@@ -110,7 +110,8 @@ fn known<T>(record: &Record, bit: u32, value: T) -> Option<T> {
 }
 
 /// IPv4-mapped addresses are shown as IPv4.
-fn address(octets: [u8; 16], port: u16) -> SocketAddr {
+fn address(words: [u64; 2], port: u16) -> SocketAddr {
+    let octets: [u8; 16] = zerocopy::transmute!(words);
     let address = Ipv6Addr::from(octets);
     SocketAddr::new(address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4), port)
 }
@@ -128,7 +129,8 @@ fn timer_outcome(number: u8) -> Option<Outcome> {
 }
 
 /// A task's name up to its NUL; bytes that are no UTF-8 are replaced.
-fn comm(bytes: &[u8; 16]) -> String {
+fn comm(words: [u64; 2]) -> String {
+    let bytes: [u8; 16] = zerocopy::transmute!(words);
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
@@ -145,7 +147,7 @@ mod tests {
     }
 
     fn record() -> Record {
-        let mapped = |last| [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, last];
+        let mapped = |last: u8| zerocopy::transmute!([0_u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, last]);
         Record {
             family: AF_INET,
             laddr: mapped(1),
@@ -212,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_task_name_ends_at_its_nul_and_may_be_no_text_at_all() {
-        assert_eq!(comm(b"nginx\0garbage..."), "nginx");
-        assert_eq!(comm(&[0xff; 16]).chars().count(), 16);
+        assert_eq!(comm(zerocopy::transmute!(*b"nginx\0garbage...")), "nginx");
+        assert_eq!(comm([u64::MAX; 2]).chars().count(), 16);
     }
 }

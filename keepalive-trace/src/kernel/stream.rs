@@ -109,14 +109,6 @@ impl Stream {
         }
         Ok(flow)
     }
-
-    /// Records offered to the ring so far.
-    ///
-    /// # Errors
-    /// When the counters can't be read.
-    pub fn offered(&self) -> Result<u64> {
-        self.losses.offered()
-    }
 }
 
 /// Whether a sink wants more.
