@@ -130,7 +130,7 @@ pub fn zeroed(record: &mut MaybeUninit<Record>) -> &mut Record {
     let words = record.as_mut_ptr().cast::<u64>();
     for index in 0..size_of::<Record>() / size_of::<u64>() {
         // SAFETY: a record consists of so many words, and is aligned like them.
-        unsafe { words.add(index).write_volatile(0) };
+        unsafe { words.wrapping_add(index).write_volatile(0) };
     }
     // SAFETY: every byte is set, and all bytes 0 make a record.
     unsafe { record.assume_init_mut() }

@@ -84,8 +84,9 @@ impl Head {
         if offset + size_of::<T>() > HEAD_BYTES {
             return None;
         }
+        let field = self.0.as_ptr().cast::<u8>().wrapping_add(offset).cast::<T>();
         // SAFETY: within the array, as just seen; the kernel aligns its members, and the array begins like the socket does.
-        Some(unsafe { self.0.as_ptr().cast::<u8>().add(offset).cast::<T>().read_volatile() })
+        Some(unsafe { field.read_volatile() })
     }
 
     #[inline(always)]
