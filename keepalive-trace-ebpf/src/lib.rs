@@ -275,8 +275,10 @@ pub mod counter {
     pub const RING_FULL: u32 = 0;
     /// Runs that must have been skipped: an entry without its exit, or the reverse.
     pub const UNPAIRED: u32 = 1;
+    /// Runs of our programs at the two functions that events come from: `tcp_keepalive_timer` and `tcp_send_active_reset`.
+    pub const RUNS: u32 = 2;
     /// How many counters there are.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 3;
 }
 
 const _: () = assert!(size_of::<Record>() == 152);

@@ -4,11 +4,11 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_comm},
 };
 use aya_log_ebpf::debug;
-use keepalive_trace_ebpf::{flag, has, kind};
+use keepalive_trace_ebpf::{counter, flag, has, kind};
 
 use crate::{
     filter,
-    maps::{config, emit, step},
+    maps::{config, count, emit, step},
     sock::{Head, Sock, TCP_CLOSE},
     timer,
 };
@@ -16,6 +16,7 @@ use crate::{
 /// `reason` is the argument where kernels that have a reason have it; whether this one does is in the configuration.
 #[inline(always)]
 pub fn active_reset(ctx: &impl EbpfContext, sock: Sock, reason: Option<u32>) {
+    count(counter::RUNS);
     let late = timer::current(sock).map(|run| {
         run.steps |= step::RESET;
         (run.record.has & has::LATE, run.record.late)

@@ -16,6 +16,7 @@ use crate::{
 
 #[inline(always)]
 pub fn enter(ctx: &impl EbpfContext, timer: u64) {
+    count(counter::RUNS);
     let timer = Timer::at(timer);
     let (Some(run), Some(sock)) = (run(), timer.sock()) else { return };
     if run.active != 0 {

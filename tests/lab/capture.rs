@@ -32,6 +32,8 @@ use crate::{
 
 /// Room for some ten thousand small packets between two questions.
 const BUFFER: i32 = 16 << 20;
+/// Bytes kept of a packet: its headers, at their longest, and some.
+const KEPT: usize = 256;
 /// Loopback shows each packet twice, as it goes and as it comes: the first is kept.
 const OUTGOING: u8 = libc::PACKET_OUTGOING;
 
@@ -95,7 +97,7 @@ impl Capture {
 
     /// The next packet that went out and is waiting, with its stamp.
     fn receive(&self) -> Result<Option<(Vec<u8>, Moment)>> {
-        let mut bytes = [0; 256]; // headers, and more than the lab's payloads need
+        let mut bytes = [0; KEPT];
         let mut control = cmsg_space!(TimeSpec);
         loop {
             let mut parts = [IoSliceMut::new(&mut bytes)];
@@ -117,7 +119,7 @@ impl Capture {
             let real = i128::from(stamp.tv_sec()) * 1_000_000_000 + i128::from(stamp.tv_nsec());
             let at = Moment::try_from(real + self.to_monotonic).context("a stamp from before the boot")?;
             // Of a long packet the tail is missing: it is put back as zeros, for its length counts.
-            let (length, kept) = (message.bytes, message.bytes.min(256));
+            let (length, kept) = (message.bytes, message.bytes.min(KEPT));
             let mut packet = bytes[..kept].to_vec();
             packet.resize(length, 0);
             return Ok(Some((packet, at)));

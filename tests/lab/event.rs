@@ -40,6 +40,7 @@ pub struct Event {
     pub reason: Option<String>,
     pub cause: Option<String>,
     pub in_timer: Option<bool>,
+    pub unanswered: Option<u32>,
     pub task_pid: Option<u32>,
     pub task_comm: Option<String>,
 

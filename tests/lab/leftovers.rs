@@ -1,9 +1,12 @@
 //! The hooks that anybody has in the kernel now, by the kernel's own lists: what a tracer must not leave behind.
-use std::{collections::BTreeSet, ffi::c_long, fs, io, path::Path, thread::sleep, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, thread::sleep, time::Duration};
 
 use anyhow::{Context, Result, bail};
 
-use crate::mounts::{DEBUG, TRACING};
+use crate::{
+    bpf::program_after,
+    mounts::{DEBUG, TRACING},
+};
 
 /// Every kprobe, every traced function and every BPF program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,8 +27,8 @@ impl Hooks {
         Ok(Self {
             // "ffffffff81a0  k  tcp_keepalive_timer+0x0    [FTRACE]"
             kprobes: kprobes.lines().filter_map(|line| function(line.split_whitespace().nth(2)?)).collect(),
-            // "tcp_keepalive_timer (1) R   D   	tramp: ..."
-            traced: traced.lines().filter_map(|line| function(line.split_whitespace().next()?)).collect(),
+            // "tcp_keepalive_timer (1) R   D   	tramp: ...", and below it, indented, who is called
+            traced: traced.lines().filter(|line| !line.starts_with(char::is_whitespace)).filter_map(traced_function).collect(),
             programs: programs()?,
         })
     }
@@ -55,6 +58,10 @@ impl Hooks {
     }
 }
 
+fn traced_function(line: &str) -> Option<String> {
+    function(line.split_whitespace().next()?)
+}
+
 fn function(place: &str) -> Option<String> {
     place.split('+').next().map(str::to_owned)
 }
@@ -75,30 +82,6 @@ fn programs() -> Result<BTreeSet<u32>> {
         last = id;
     }
     Ok(found)
-}
-
-/// `bpf(BPF_PROG_GET_NEXT_ID)`.
-fn program_after(id: u32) -> Result<Option<u32>> {
-    const PROG_GET_NEXT_ID: c_long = 11;
-    /// The part of `union bpf_attr` that this command uses.
-    #[repr(C, align(8))]
-    struct Attribute {
-        start: u32,
-        next: u32,
-        flags: u32,
-    }
-    let mut attribute = Attribute { start: id, next: 0, flags: 0 };
-    let size = 12_usize;
-    // SAFETY: the kernel reads and writes `size` bytes of a struct that is larger.
-    let done = unsafe { libc::syscall(libc::SYS_bpf, PROG_GET_NEXT_ID, &raw mut attribute, size) };
-    if done == 0 {
-        return Ok(Some(attribute.next));
-    }
-    let error = io::Error::last_os_error();
-    if error.raw_os_error() == Some(libc::ENOENT) {
-        return Ok(None);
-    }
-    Err(error).context("cannot list the BPF programs")
 }
 
 #[cfg(test)]

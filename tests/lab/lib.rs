@@ -6,6 +6,7 @@
 //! (what `ss -o` would show). [`tracer`] is the one who stands trial.
 
 pub mod application;
+pub mod bpf;
 pub mod busy;
 pub mod capture;
 pub mod cgroup;
@@ -13,6 +14,7 @@ pub mod clock;
 pub mod counters;
 pub mod disguise;
 pub mod event;
+pub mod hammer;
 pub mod leftovers;
 pub mod mounts;
 pub mod netlink;

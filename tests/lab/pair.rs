@@ -5,7 +5,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::{
     netns::{Id, Netns},
@@ -91,7 +91,12 @@ impl Plan {
 
     /// Makes the connection within a namespace.
     pub fn connect(&self, netns: &Netns) -> Result<Pair> {
-        let (listener, client) = netns.enter(|| Ok((self.listen()?, self.client_socket()?)))?;
+        self.connect_from(netns, netns.enter(|| self.client_socket())?)
+    }
+
+    /// Makes the connection from this client's socket.
+    pub fn connect_from(&self, netns: &Netns, client: Socket) -> Result<Pair> {
+        let listener = netns.enter(|| self.listen())?;
         let port = listener.local_addr()?.as_socket().context("the listener has no address")?.port();
         let address = SocketAddr::new(self.server.ip(), port);
         client.connect(&address.into()).with_context(|| format!("cannot connect to {address}"))?;
@@ -194,7 +199,13 @@ impl Pair {
 
     /// The client's close is a reset, not a FIN: SO_LINGER with time 0.
     pub fn abort(self) -> Result<()> {
-        SockRef::from(&self.client).set_linger(Some(Duration::ZERO)).context("SO_LINGER")
+        self.client.set_linger(Some(Duration::ZERO)).context("SO_LINGER")
+    }
+
+    /// Both ends are reset: nothing of the connection goes on after it, not even where one end is deaf.
+    pub fn abort_both(self) -> Result<()> {
+        self.server.set_linger(Some(Duration::ZERO)).context("SO_LINGER")?;
+        self.abort()
     }
 }
 

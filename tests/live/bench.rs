@@ -1,15 +1,12 @@
-//! What the tests of one way of attaching share: a tracer that runs all the while.
+//! What the tests get: a way of attaching, and a tracer that they share.
 use std::{
     fs,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use lab::{
-    leftovers::Hooks,
-    tracer::{Attach, Tracer},
-};
+use lab::tracer::{Attach, Tracer};
 
 use crate::scene::Scene;
 
@@ -32,34 +29,22 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-/// One way of attaching, and the tracer for all tests that only want their own connections' events.
+/// One way of attaching, for the tests that try it.
 pub struct Bench {
     /// The way.
     pub attach: Attach,
-    shared: Mutex<Option<Shared>>,
-}
-
-struct Shared {
-    tracer: Arc<Tracer>,
-    hooks_before: Hooks,
+    shared: Arc<Shared>,
 }
 
 impl Bench {
-    /// Starts nothing yet.
-    pub fn new(attach: Attach) -> Self {
-        Self { attach, shared: Mutex::new(None) }
+    /// For this way, sharing with the others.
+    pub fn new(attach: Attach, shared: &Arc<Shared>) -> Self {
+        Self { attach, shared: Arc::clone(shared) }
     }
 
-    /// The shared tracer, started by the first who asks.
+    /// The tracer for all tests that only want their own connections' events.
     pub fn tracer(&self) -> Result<Arc<Tracer>> {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = &*shared {
-            return Ok(Arc::clone(&shared.tracer));
-        }
-        let hooks_before = Hooks::read()?;
-        let tracer = Arc::new(Tracer::start(self.attach, &[])?);
-        *shared = Some(Shared { tracer: Arc::clone(&tracer), hooks_before });
-        Ok(tracer)
+        self.shared.tracer(self.attach)
     }
 
     /// A tracer of a test's own.
@@ -71,17 +56,61 @@ impl Bench {
     pub fn scene(&self) -> Result<Scene> {
         Scene::open(self.tracer()?)
     }
+}
 
-    /// Ends the shared tracer, if there was one: it must go as it should, having lost nothing and leaving nothing.
-    pub fn close(&self) -> Result<()> {
-        let Some(shared) = self.shared.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
-        let tracer = Arc::into_inner(shared.tracer).context("a test still holds the shared tracer")?;
-        let finished = tracer.stop()?;
-        ensure!(finished.status.success(), "the shared tracer ended with {}: {}", finished.status, finished.errors);
-        let stop = finished.stop_line()?;
-        ensure!(stop.lost == Some(0), "the shared tracer lost events: {stop:?}");
-        shared.hooks_before.wait_until_nothing_more(LIMIT)
+/// A tracer that runs from test to test, one way of attaching at a time.
+#[derive(Default)]
+pub struct Shared(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    running: Option<(Attach, Arc<Tracer>)>,
+    /// What was wrong with those that have ended: no single test's fault.
+    complaints: Vec<String>,
+}
+
+impl Shared {
+    /// The one attached this way, started by the first who asks.
+    fn tracer(&self, attach: Attach) -> Result<Arc<Tracer>> {
+        let mut state = self.state();
+        if let Some((_, tracer)) = state.running.as_ref().filter(|(running, _)| *running == attach) {
+            return Ok(Arc::clone(tracer));
+        }
+        state.end();
+        let tracer = Arc::new(Tracer::start(attach, &[])?);
+        state.running = Some((attach, Arc::clone(&tracer)));
+        Ok(tracer)
     }
+
+    /// Ends the one that runs, and says what was wrong with any of them.
+    pub fn end(&self) -> Result<()> {
+        let mut state = self.state();
+        state.end();
+        ensure!(state.complaints.is_empty(), "{}", state.complaints.join("; "));
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn end(&mut self) {
+        let Some((attach, tracer)) = self.running.take() else { return };
+        if let Err(error) = goes_as_it_should(tracer) {
+            self.complaints.push(format!("the {attach} tracer that the tests shared: {error:#}"));
+        }
+    }
+}
+
+/// It ends with its last line, having lost nothing.
+fn goes_as_it_should(tracer: Arc<Tracer>) -> Result<()> {
+    let finished = Arc::into_inner(tracer).context("a test still holds it")?.stop()?;
+    ensure!(finished.status.success(), "it ended with {}: {}", finished.status, finished.errors);
+    let stop = finished.stop_line()?;
+    ensure!(stop.lost == Some(0), "it lost events: {stop:?}");
+    Ok(())
 }
 
 /// Whether this kernel names reasons for its resets.

@@ -1,6 +1,7 @@
 //! How the tracer comes, goes, and gets along with others.
 use std::{
     io::{BufRead, BufReader, Read},
+    os::unix::process::ExitStatusExt,
     thread::sleep,
     time::Duration,
 };
@@ -30,6 +31,8 @@ tests![
     a_reader_who_goes_ends_it_quietly,
     it_stops_after_a_duration,
     it_stops_after_a_count,
+    the_stop_line_sums_up,
+    very_verbose_it_logs_from_inside_the_kernel,
 ];
 
 fn it_hooks_while_it_runs_and_leaves_nothing(bench: &Bench) -> Result<()> {
@@ -37,7 +40,7 @@ fn it_hooks_while_it_runs_and_leaves_nothing(bench: &Bench) -> Result<()> {
     let tracer = bench.own_tracer(&[])?;
     let hooks = Hooks::read()?.beyond(&before);
     assert!(hooks.programs.len() >= 3, "{hooks:?}");
-    // With another tracer at work, the same functions were hooked before.
+    // The shared tracer may have hooked the same functions before.
     let hooked = if bench.attach == Attach::Kprobe { Hooks::read()?.kprobes } else { Hooks::read()?.traced };
     for function in ["tcp_keepalive_timer", "tcp_send_active_reset"] {
         assert!(hooked.contains(function), "{function} is not among {hooked:?}");
@@ -99,7 +102,7 @@ fn ctrl_c_ends_it_at_any_moment(bench: &Bench) -> Result<()> {
         tracer.signal(Signal::SIGINT)?;
         let finished = tracer.wait()?;
         // Either it was too early to be caught, or it ended as it should: with its last line.
-        let uncaught = std::os::unix::process::ExitStatusExt::signal(&finished.status) == Some(Signal::SIGINT as i32);
+        let uncaught = finished.status.signal() == Some(Signal::SIGINT as i32);
         ensure!(uncaught || finished.status.success(), "after {milliseconds} ms: {finished:?}");
         ensure!(!uncaught || finished.events.is_empty(), "after {milliseconds} ms it traced and was killed: {finished:?}");
         if !finished.events.is_empty() {
@@ -164,5 +167,42 @@ fn it_stops_after_a_count(bench: &Bench) -> Result<()> {
     assert_eq!(gists(&finished.events), ["start", "probe 1/3 sent", "probe 1/3 sent", "stop"]);
     assert_eq!(finished.stop_line()?.events, Some(2));
     drop(pair);
+    Ok(())
+}
+
+fn the_stop_line_sums_up(bench: &Bench) -> Result<()> {
+    let stage = Stage::open()?;
+    let netns = stage.netns.inode().to_string();
+    let tracer = bench.own_tracer(&["--netns", &netns])?;
+    let plain = Plan::new(Family::V4).keepalive(1, 1, 1);
+    let hasty = plain.clone().user_timeout(Duration::from_secs(1));
+    let pairs = [stage.connect(&plain)?, stage.connect(&plain)?, stage.connect(&hasty)?];
+    for pair in &pairs {
+        peer::deafen(&pair.server)?;
+    }
+    for pair in &pairs {
+        tracer.wait_for_events_of(&pair.connection, 2, LIMIT)?;
+    }
+    let healthy = stage.connect(&plain)?;
+    tracer.wait_for_events_of(&healthy.connection, 2, LIMIT)?;
+    let finished = tracer.stop()?;
+    let stop = finished.stop_line()?;
+    assert_eq!((stop.lost, stop.connections), (Some(0), Some(4)));
+    assert_eq!(stop.events, Some(finished.events.len() as u64 - 2), "all but the first and the last");
+    let verdicts = [("keepalive-timeout", 2), ("user-timeout", 1)].map(|(verdict, count)| (verdict.to_owned(), count));
+    assert_eq!(stop.verdicts, Some(verdicts.into()));
+    Ok(())
+}
+
+fn very_verbose_it_logs_from_inside_the_kernel(bench: &Bench) -> Result<()> {
+    let stage = Stage::open()?;
+    let netns = stage.netns.inode().to_string();
+    let tracer = bench.own_tracer(&["--netns", &netns, "-vv", "--count", "2"])?;
+    let pair = stage.connect(&Plan::new(Family::V4).keepalive(1, 1, 1))?;
+    let finished = tracer.wait()?;
+    drop(pair);
+    assert_eq!(gists(&finished.events), ["start", "probe 1/1 sent", "probe 1/1 sent", "stop"]);
+    let inside = finished.errors.lines().filter(|line| line.contains("tcp_keepalive_timer")).count();
+    assert!(inside >= 2, "{}", finished.errors);
     Ok(())
 }

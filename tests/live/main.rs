@@ -5,6 +5,7 @@
 mod bench;
 mod conduct;
 mod defaults;
+mod extremes;
 mod filters;
 mod flood;
 mod outcomes;
@@ -13,56 +14,68 @@ mod resets;
 mod scene;
 mod settings;
 mod silences;
+mod skips;
 mod tuples;
 mod witnesses;
 
 use std::{process::ExitCode, sync::Arc};
 
-use anyhow::Result;
-use bench::{Bench, Test};
-use lab::{mounts, tracer::Attach};
+use anyhow::{Context, Result};
+use bench::{Bench, LIMIT, Shared, Test};
+use lab::{leftovers::Hooks, mounts, tracer::Attach};
 use libtest_mimic::{Arguments, Trial};
 
 /// What the machine's environment holds where these tests may run.
 const PERMISSION: &str = "KEEPALIVE_TRACE_LAB";
 
-const THEMES: [(&str, &[Test]); 10] = [
+const THEMES: [(&str, &[Test]); 12] = [
     ("outcomes", outcomes::TESTS),
     ("silences", silences::TESTS),
     ("tuples", tuples::TESTS),
     ("settings", settings::TESTS),
     ("resets", resets::TESTS),
+    ("extremes", extremes::TESTS),
     ("defaults", defaults::TESTS),
     ("filters", filters::TESTS),
     ("flood", flood::TESTS),
+    ("skips", skips::TESTS),
     ("conduct", conduct::TESTS),
     ("refusals", refusals::TESTS),
 ];
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness reports to whoever started it")]
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    let benches = Attach::BOTH.map(|attach| Arc::new(Bench::new(attach)));
     let permitted = std::env::var_os(PERMISSION).is_some_and(|value| value == "1");
     if !permitted {
         println!(
             "skip live: these tests need a kernel of their own, where {PERMISSION}=1 (cargo xtask test boots such machines)"
         );
-    } else if let Err(error) = mounts::all() {
-        eprintln!("error: {error:#}");
-        return ExitCode::FAILURE;
     }
-    // One after the other: a machine that sleeps takes no time, and each test may count what is loaded into the kernel.
-    arguments.test_threads.get_or_insert(1);
-    let trials = benches.iter().flat_map(|bench| trials(bench, !permitted)).collect();
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    for bench in benches {
-        if let Err(error) = bench.close() {
-            eprintln!("error: after all {} tests: {error:#}", bench.attach);
-            return ExitCode::FAILURE;
+    match run(permitted) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
         }
     }
-    conclusion.exit_code()
+}
+
+/// Runs the tests; or, without permission, names them all as ignored.
+fn run(permitted: bool) -> Result<ExitCode> {
+    let mut arguments = Arguments::from_args();
+    // One after the other: a machine that sleeps takes no time, and each test may count what is loaded into the kernel.
+    arguments.test_threads.get_or_insert(1);
+    let shared = Arc::new(Shared::default());
+    let trials = Attach::BOTH.iter().flat_map(|&attach| trials(&Arc::new(Bench::new(attach, &shared)), !permitted)).collect();
+    if !permitted {
+        return Ok(libtest_mimic::run(&arguments, trials).exit_code());
+    }
+    mounts::all()?;
+    let before = Hooks::read()?;
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    shared.end()?;
+    before.wait_until_nothing_more(LIMIT).context("after all tests")?;
+    Ok(conclusion.exit_code())
 }
 
 fn trials(bench: &Arc<Bench>, ignored: bool) -> Vec<Trial> {

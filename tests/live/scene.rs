@@ -94,9 +94,15 @@ pub fn gists(events: &[Event]) -> Vec<String> {
     events.iter().map(Event::gist).collect()
 }
 
-/// Holds that two witnesses name the same moment, within the 20 ms that they are allowed.
+/// How far apart two witnesses may see the same thing.
+const ALLOWED: Duration = Duration::from_millis(20);
+
+/// Holds that two witnesses name the same moment.
 pub fn same_moment(one: Moment, other: Moment, what: &str) {
-    const ALLOWED: Duration = Duration::from_millis(20);
-    let apart = between(one.min(other), one.max(other));
-    assert!(apart <= ALLOWED, "{what}: {apart:?} apart");
+    assert!(is_same_moment(one, other), "{what}: {:?} apart", between(one.min(other), one.max(other)));
+}
+
+/// Whether two witnesses name the same moment.
+pub fn is_same_moment(one: Moment, other: Moment) -> bool {
+    between(one.min(other), one.max(other)) <= ALLOWED
 }

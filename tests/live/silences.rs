@@ -15,6 +15,7 @@ use crate::bench::{Bench, kernel_names_reasons, tests};
 
 tests![
     unacknowledged_data_keeps_it_silent,
+    an_unacknowledged_fin_keeps_it_silent,
     unsent_data_keeps_it_silent,
     recent_data_puts_it_off,
     a_held_lock_puts_it_off_for_a_twentieth_of_a_second,
@@ -38,7 +39,21 @@ fn unacknowledged_data_keeps_it_silent(bench: &Bench) -> Result<()> {
     assert!(scene.stage.capture.times(&pair.connection, wire::Kind::Probe)?.is_empty());
     // The kernel shows the retransmission's timer now, so there is nothing to compare keepalive's with.
     assert_eq!(scene.stage.timer(&pair.connection)?.context("no socket")?.kind, Kind::Retransmit);
-    close(pair)?;
+    pair.abort_both()?;
+    scene.hold()
+}
+
+fn an_unacknowledged_fin_keeps_it_silent(bench: &Bench) -> Result<()> {
+    let scene = bench.scene()?;
+    let Pair { client, server, connection } = scene.stage.connect(&Plan::new(Family::V4).keepalive(1, 1, 3))?;
+    peer::deafen(&server)?;
+    scene.begins(&connection, &["probe 1/3 sent"])?;
+    drop(client); // with a probe unanswered: the kernel's count freezes
+    let story = ["probe 1/3 sent", "timer data-in-flight", "timer data-in-flight"];
+    let events = scene.begins(&connection, &story)?;
+    assert!(events[1..].iter().all(|event| event.state.as_deref() == Some("FIN_WAIT1")), "{events:?}");
+    server.set_linger(Some(Duration::ZERO)).context("SO_LINGER")?;
+    drop(server);
     scene.hold()
 }
 
@@ -51,14 +66,8 @@ fn unsent_data_keeps_it_silent(bench: &Bench) -> Result<()> {
     // Meanwhile another timer asks whether the window has opened: on the wire that looks the same, and it is not keepalive.
     assert_eq!(scene.stage.timer(&pair.connection)?.context("no socket")?.kind, Kind::ZeroWindow);
     assert!(!scene.stage.capture.times(&pair.connection, wire::Kind::WindowProbe)?.is_empty());
-    close(pair)?;
+    pair.abort_both()?;
     scene.hold()
-}
-
-/// Both ends reset, so that nothing of the scene goes on after it.
-fn close(pair: Pair) -> Result<()> {
-    pair.server.set_linger(Some(Duration::ZERO)).context("SO_LINGER")?;
-    pair.abort()
 }
 
 fn recent_data_puts_it_off(bench: &Bench) -> Result<()> {

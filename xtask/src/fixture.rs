@@ -13,7 +13,7 @@ mod btf;
 
 /// What is kept, with everything it contains by value.
 const ROOTS: [(u8, &[&str]); 3] = [
-    (kind::STRUCT, &["timer_list", "sock", "inet_connection_sock", "tcp_sock", "net", "cgroup", "kernfs_node"]),
+    (kind::STRUCT, &["timer_list", "sock", "inet_connection_sock", "tcp_sock", "net", "cgroup", "kernfs_node", "bpf_link_info"]),
     (kind::FUNC, &["tcp_keepalive_timer", "tcp_send_active_reset", "tcp_write_wakeup", "tcp_time_wait"]),
     (kind::ENUM, &["sk_rst_reason"]),
 ];

@@ -13,7 +13,8 @@ use super::{
 /// The functions that are hooked.
 pub const HOOKS: [&str; 4] = ["tcp_keepalive_timer", "tcp_send_active_reset", "tcp_write_wakeup", "tcp_time_wait"];
 
-const STRUCTS: [&str; 7] = ["timer_list", "sock", "inet_connection_sock", "tcp_sock", "net", "cgroup", "kernfs_node"];
+const STRUCTS: [&str; 8] =
+    ["timer_list", "sock", "inet_connection_sock", "tcp_sock", "net", "cgroup", "kernfs_node", "bpf_link_info"];
 const REASONS: &str = "sk_rst_reason";
 const REASON_PREFIX: &str = "SK_RST_REASON_";
 /// The enum's end marker: it counts the reasons and is none.
@@ -32,6 +33,8 @@ pub struct Layout {
     pub reset_reasons: BTreeMap<u32, String>,
     /// Those of [`HOOKS`] that the kernel has as functions.
     pub functions: BTreeSet<&'static str>,
+    /// Whether the kernel counts the kprobe programs that it skips, as it does since it can tell of missed kprobes at all.
+    pub counts_skipped_kprobes: bool,
 }
 
 /// The layout of the kernel that runs.
@@ -55,6 +58,7 @@ pub fn layout(btf: &[u8]) -> Result<Layout, BtfError> {
         offsets: offsets(&btf)?,
         reason_arg: reason_arg(&btf)?,
         reset_reasons: reset_reasons(&btf),
+        counts_skipped_kprobes: field(&btf, "bpf_link_info.perf_event.kprobe.missed").is_ok(),
         functions: HOOKS.into_iter().filter(|name| btf.named(kind::FUNC, name).next().is_some()).collect(),
     })
 }

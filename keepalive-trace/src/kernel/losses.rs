@@ -8,6 +8,7 @@ use aya::{
 };
 use keepalive_trace_ebpf::counter;
 
+use super::hits::Hits;
 use crate::model::event::{Lost, Place};
 
 /// Counters at one moment; all only ever grow.
@@ -22,8 +23,11 @@ pub struct Losses {
     counters: PerCpuArray<MapData, u64>,
     /// Where the kernel tells of each loaded program.
     fdinfo: Vec<String>,
-    /// Unpaired runs counted while the programs were being attached one by one: these are no losses.
+    /// How often the hooked functions were called, where the kernel does not count what it skips.
+    hits: Vec<Hits>,
+    /// What was counted while the programs were being attached one by one: these are no losses.
     unpaired_at_start: u64,
+    unseen_at_start: i64,
     told: Totals,
     unreadable: u64,
 }
@@ -33,18 +37,21 @@ impl Losses {
     ///
     /// # Errors
     /// When the map of counters is missing or unreadable.
-    pub fn watch(ebpf: &mut Ebpf) -> Result<Self> {
+    pub fn watch(ebpf: &mut Ebpf, hits: Vec<Hits>) -> Result<Self> {
         let counters = ebpf.take_map("COUNTERS").context("the map COUNTERS is missing")?;
         let fds = ebpf.programs().filter_map(|(_, program)| program.fd().ok());
         let fdinfo = fds.map(|fd| format!("/proc/self/fdinfo/{}", std::os::fd::AsFd::as_fd(fd).as_raw_fd())).collect();
         let mut losses = Self {
             counters: counters.try_into().context("the map COUNTERS is of another kind")?,
             fdinfo,
+            hits,
             unpaired_at_start: 0,
+            unseen_at_start: 0,
             told: Totals::default(),
             unreadable: 0,
         };
         losses.unpaired_at_start = losses.counter(counter::UNPAIRED)?;
+        losses.unseen_at_start = losses.unseen()?;
         Ok(losses)
     }
 
@@ -68,12 +75,23 @@ impl Losses {
         Ok(new.into_iter().filter(|(count, _)| *count > 0).map(|(count, place)| Lost { count, place }).collect())
     }
 
-    /// Runs that the kernel skipped. Newer kernels count them per program; entries without exits are seen on every kernel.
-    /// Both see the same runs, so the larger number holds.
+    /// Runs that the kernel skipped. Newer kernels count them per program; on older ones calls are compared with runs. Entries
+    /// without exits are seen on every kernel. All see the same runs, so the largest number holds.
     fn skipped(&self) -> Result<u64> {
         let unpaired = self.counter(counter::UNPAIRED)?.saturating_sub(self.unpaired_at_start);
         let missed: u64 = self.fdinfo.iter().filter_map(|path| misses(&fs::read_to_string(path).ok()?)).sum();
-        Ok(unpaired.max(missed))
+        let unseen = u64::try_from(self.unseen()? - self.unseen_at_start).unwrap_or(0);
+        Ok(unpaired.max(missed).max(unseen))
+    }
+
+    /// Calls of the hooked functions that our programs did not see. The calls are read first: a call that comes between then
+    /// is taken for seen, and not for lost.
+    fn unseen(&self) -> Result<i64> {
+        if self.hits.is_empty() {
+            return Ok(0);
+        }
+        let calls = self.hits.iter().map(Hits::count).sum::<Result<u64>>()?;
+        Ok(i64::try_from(calls)? - i64::try_from(self.counter(counter::RUNS)?)?)
     }
 
     fn counter(&self, which: u32) -> Result<u64> {

@@ -3,6 +3,7 @@ pub mod btf;
 pub mod check;
 pub mod facts;
 pub mod filters;
+pub mod hits;
 pub mod layout;
 pub mod losses;
 pub mod probes;

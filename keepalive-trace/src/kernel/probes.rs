@@ -14,7 +14,7 @@ use nix::{
 };
 use zerocopy::IntoBytes as _;
 
-use super::{facts, filters::Filters, layout::Layout};
+use super::{facts, filters::Filters, hits::Hits, layout::Layout};
 use crate::model::event::Attach;
 
 /// Built by the build script.
@@ -43,6 +43,9 @@ const FENTRIES: [(&str, &str); 5] = [
     ("keepalive_timer_fentry", "tcp_keepalive_timer"),
 ];
 
+/// The functions whose entries make events.
+const EVENT_SOURCES: [&str; 2] = ["tcp_keepalive_timer", "tcp_send_active_reset"];
+
 /// The program for `tcp_send_active_reset`: by how the kernel is hooked, and by where its reason is.
 fn active_reset(attach: Attach, reason_arg: Option<u32>) -> (&'static str, &'static str) {
     let program = match (attach, reason_arg) {
@@ -69,6 +72,8 @@ pub struct Options<'a> {
 pub struct Probes {
     pub ebpf: Ebpf,
     pub attach: Attach,
+    /// Counters of the calls of the functions that events come from, where the kernel does not count what it skips.
+    pub hits: Vec<Hits>,
     links: Vec<Link>,
 }
 
@@ -114,10 +119,15 @@ impl Probes {
             .map_err(|error| explain(errno(&error), anyhow!(error), "load the eBPF maps"))?;
         options.filters.install(&mut ebpf)?;
 
-        let mut probes = Self { ebpf, attach, links: Vec::new() };
+        let mut probes = Self { ebpf, attach, hits: Vec::new(), links: Vec::new() };
         let reset = active_reset(attach, options.layout.reason_arg);
         match attach {
-            Attach::Kprobe => probes.attach_kprobes(reset)?,
+            Attach::Kprobe => {
+                probes.attach_kprobes(reset)?;
+                if !options.layout.counts_skipped_kprobes {
+                    probes.hits = EVENT_SOURCES.into_iter().map(Hits::of).collect::<Result<_>>()?;
+                }
+            }
             Attach::Fentry => probes.attach_fentries(reset)?,
         }
         Ok(probes)

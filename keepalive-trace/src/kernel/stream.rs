@@ -46,7 +46,7 @@ impl Stream {
         Ok(Self {
             ring,
             reader,
-            losses: Losses::watch(&mut probes.ebpf)?,
+            losses: Losses::watch(&mut probes.ebpf, std::mem::take(&mut probes.hits))?,
             awake_until: Instant::now() + AWAKE,
             next_losses: Instant::now() + LOSSES,
         })

@@ -50,6 +50,12 @@ const BY_BPFTOOL: &str = "
     cgroup_parent          192       192       192       192       192       184       184
 ";
 
+#[test]
+fn skipped_kprobe_programs_are_counted_by_the_newer_kernels() {
+    let counting: Vec<_> = FIXTURES.iter().filter(|(_, bytes)| layout(bytes).unwrap().counts_skipped_kprobes).collect();
+    assert_eq!(counting.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["6.12.107", "6.12.117", "6.18.15", "7.3.4"]);
+}
+
 fn fixture(kernel: &str) -> Vec<u8> {
     FIXTURES.iter().find(|(name, _)| *name == kernel).map(|(_, bytes)| bytes.to_vec()).unwrap()
 }
