@@ -102,3 +102,20 @@ fn where_tracing_is_impossible_trace_says_so_in_one_sentence() {
     assert_eq!(output.status.code(), Some(1));
     assert!(error.starts_with("error: ") && error.lines().count() == 1, "{error}");
 }
+
+#[test]
+fn a_full_disk_is_one_sentence_and_a_closed_pipe_is_none() {
+    let check = |stdout: Stdio| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_keepalive-trace"));
+        child.arg("check").stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+    };
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = check(full.into());
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stderr(&output), "error: cannot write to standard output: No space left on device (os error 28)\n");
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = check(writer.into());
+    assert_eq!(stderr(&output), "");
+}

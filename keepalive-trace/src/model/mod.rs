@@ -4,3 +4,4 @@ pub mod selection;
 pub mod settings;
 pub mod tracker;
 pub mod verdict;
+pub mod wheel;

@@ -9,7 +9,7 @@ use std::{
     os::fd::AsFd as _,
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::model::event::Event;
@@ -31,6 +31,8 @@ pub enum Colors {
     Always,
     Never,
 }
+
+const STDOUT: &str = "cannot write to standard output";
 
 /// How events become lines.
 trait Format {
@@ -57,7 +59,7 @@ impl Printer {
     pub fn show(&mut self, event: &Event) -> Result<()> {
         self.line.clear();
         self.format.write(event, &mut self.line)?;
-        Ok(self.out.write_all(&self.line)?)
+        self.out.write_all(&self.line).context(STDOUT)
     }
 
     /// Hands everything over; where there is nothing to hand over, it still notices a reader who has gone.
@@ -68,7 +70,7 @@ impl Printer {
         if self.out.buffer().is_empty() && is_abandoned(self.out.get_ref()) {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
         }
-        Ok(self.out.flush()?)
+        self.out.flush().context(STDOUT)
     }
 }
 
@@ -112,13 +114,18 @@ pub fn greet(text: &str) {
 }
 
 /// Lines for people, on standard output; a reader who has gone is no error.
-pub fn lines(lines: impl IntoIterator<Item = String>) {
+///
+/// # Errors
+/// When standard output can't be written.
+pub fn lines(lines: impl IntoIterator<Item = String>) -> Result<()> {
     let mut out = io::stdout().lock();
     for line in lines {
-        if writeln!(out, "{line}").is_err() {
-            return;
+        match writeln!(out, "{line}") {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            written => written.context(STDOUT)?,
         }
     }
+    Ok(())
 }
 
 /// Our own log, and the kernel side's, on standard error.

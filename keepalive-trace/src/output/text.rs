@@ -9,6 +9,7 @@ use crate::model::{
     event::{Body, Connection, Event, Lost, Outcome, Place, Probe, ProbeResult, Reset, Stop, Timer},
     settings::{Settings, Sourced},
     verdict::Verdict,
+    wheel,
 };
 
 const RED: &str = "\x1b[1;31m";
@@ -23,6 +24,8 @@ pub(super) struct Text {
     wall: Option<TimeZone>,
     started_ns: u64,
     wall_offset_ns: i64,
+    /// Jiffies a second.
+    hz: u32,
 }
 
 impl Format for Text {
@@ -31,13 +34,16 @@ impl Format for Text {
             Body::Start(start) => {
                 self.started_ns = event.mono_ns;
                 self.wall_offset_ns = start.wall_offset_ns;
+                self.hz = start.hz;
                 self.header(out)
             }
             Body::Probe(connection, probe) => {
                 let color = if probe.n.is_some_and(|n| n > 1) { YELLOW } else { "" };
-                self.line(event, Some(connection), "probe", &probe_detail(connection, probe), color, out)
+                self.line(event, Some(connection), "probe", &probe_detail(connection, probe, self.hz), color, out)
             }
-            Body::Timer(connection, timer) => self.line(event, Some(connection), "timer", &timer_detail(timer), DIM, out),
+            Body::Timer(connection, timer) => {
+                self.line(event, Some(connection), "timer", &timer_detail(connection, timer, self.hz), DIM, out)
+            }
             Body::Reset(connection, reset) => {
                 let color = if reset.cause.is_some() { RED } else { "" };
                 self.line(event, Some(connection), "reset", &reset_detail(connection, reset), color, out)
@@ -50,7 +56,7 @@ impl Format for Text {
 
 impl Text {
     pub(super) fn new(look: &Look, colors: bool) -> Self {
-        Self { wide: look.wide, colors, wall: look.wall_clock.then(TimeZone::system), started_ns: 0, wall_offset_ns: 0 }
+        Self { wide: look.wide, colors, wall: look.wall_clock.then(TimeZone::system), started_ns: 0, wall_offset_ns: 0, hz: 0 }
     }
 
     fn header(&self, out: &mut Vec<u8>) -> Result<()> {
@@ -101,7 +107,7 @@ impl Text {
     }
 }
 
-fn probe_detail(connection: &Connection, probe: &Probe) -> String {
+fn probe_detail(connection: &Connection, probe: &Probe, hz: u32) -> String {
     let Probe { n, result, next_ms, late_ms } = probe;
     let of = connection.settings.map(|settings| settings.probes.value);
     let what = match result {
@@ -119,10 +125,12 @@ fn probe_detail(connection: &Connection, probe: &Probe) -> String {
     if next_ms.is_some() {
         detail += &format!(", next in {}", seconds(*next_ms));
     }
-    detail + &lateness(*late_ms)
+    let armed_for =
+        connection.settings.map(|settings| if *n == Some(1) { settings.time_s.value } else { settings.intvl_s.value });
+    detail + &lateness(*late_ms, armed_for, hz)
 }
 
-fn timer_detail(timer: &Timer) -> String {
+fn timer_detail(connection: &Connection, timer: &Timer, hz: u32) -> String {
     let Timer { outcome, next_ms, late_ms } = timer;
     let why = match outcome {
         Outcome::DataInFlight => "no probe: data in flight, retransmission rules",
@@ -136,7 +144,8 @@ fn timer_detail(timer: &Timer) -> String {
         Some(_) => format!(", next in {}", seconds(*next_ms)),
         None => ", not armed again".to_owned(),
     };
-    format!("{why}{next}{}", lateness(*late_ms))
+    let armed_for = connection.settings.map(|settings| settings.time_s.value);
+    format!("{why}{next}{}", lateness(*late_ms, armed_for, hz))
 }
 
 fn reset_detail(connection: &Connection, reset: &Reset) -> String {
@@ -221,12 +230,18 @@ fn seconds(ms: Option<i64>) -> String {
     ms.map_or_else(|| "unknown".to_owned(), |ms| format!("{:.3} s", ms as f64 / 1000.0))
 }
 
-/// The timer wheel is never early and always a little late; so it is said only where somebody would miss the time.
-fn lateness(late_ms: Option<i64>) -> String {
-    match late_ms {
-        Some(late @ 100..) => format!(", fired {} late", seconds(Some(late))),
-        _ => String::new(),
+/// How long after its deadline the timer fired, where somebody would miss that time. What the timer wheel's step for the
+/// delay explains is in order.
+fn lateness(late_ms: Option<i64>, armed_for_s: Option<i64>, hz: u32) -> String {
+    let Some(late @ 100..) = late_ms else { return String::new() };
+    let Some(step) = armed_for_s.filter(|_| hz > 0).map(|delay| wheel::step_ms(delay, hz)) else {
+        return format!(", {} after its time", seconds(Some(late)));
+    };
+    let jiffy = i64::from(1000 / hz.max(1));
+    if late <= step + jiffy {
+        return format!(", timer wheel +{}", seconds(Some(late)));
     }
+    format!(", fired {} late (the timer wheel explains {})", seconds(Some(late)), seconds(Some(step)))
 }
 
 #[cfg(test)]
@@ -235,7 +250,7 @@ mod tests {
     use crate::output::samples;
 
     fn printed(wide: bool, colors: bool) -> String {
-        let mut text = Text { wide, colors, wall: None, started_ns: 0, wall_offset_ns: 0 };
+        let mut text = Text { wide, colors, wall: None, started_ns: 0, wall_offset_ns: 0, hz: 0 };
         let mut out = Vec::new();
         for event in samples::all() {
             text.write(&event, &mut out).unwrap();
@@ -248,7 +263,7 @@ mod tests {
         let expected = "\
 TIME(s)      PID     COMM            LADDR:LPORT           RADDR:RPORT           EVENT  DETAIL
 4.000000     -       -               10.0.0.5:51334        10.0.0.9:5432         probe  2 of 3, idle 2.008 s, next in 1.000 s
-4.500000     -       -               10.0.0.5:51334        10.0.0.9:5432         timer  no probe: data in flight, retransmission rules, next in 1.000 s, fired 0.132 s late
+4.500000     -       -               10.0.0.5:51334        10.0.0.9:5432         timer  no probe: data in flight, retransmission rules, next in 1.000 s, fired 0.132 s late (the timer wheel explains 0.032 s)
 5.000000     -       -               10.0.0.5:51334        10.0.0.9:5432         reset  DEAD: keepalive gave up, 3 of 3 probes unanswered, idle 4.080 s (TCP_KEEPALIVE_TIMEOUT)
 5.500000     -       -               10.0.0.5:51334        10.0.0.9:5432         reset  reset sent by this host, by ev\\u{1b}il[42], in CLOSE (TCP_ABORT_ON_CLOSE)
 6.000000     -       -               -                     -                     lost   7 events: the ring buffer was full (a larger --buffer or a narrower filter helps)
@@ -267,6 +282,15 @@ TIME(s)      PID     COMM            LADDR:LPORT           RADDR:RPORT          
     fn only_coloured_output_has_escapes_and_a_death_stands_out() {
         assert!(!printed(false, false).contains('\x1b'));
         assert!(printed(false, true).lines().any(|line| line.starts_with(RED) && line.contains("DEAD") && line.ends_with(PLAIN)));
+    }
+
+    #[test]
+    fn what_the_timer_wheel_explains_is_not_called_late() {
+        assert_eq!(lateness(Some(776), Some(75), 250), ", timer wheel +0.776 s");
+        assert_eq!(lateness(Some(2052), Some(75), 250), ", timer wheel +2.052 s");
+        assert_eq!(lateness(Some(2053), Some(75), 250), ", fired 2.053 s late (the timer wheel explains 2.048 s)");
+        assert_eq!(lateness(Some(99), Some(1), 250), "");
+        assert_eq!(lateness(Some(500), None, 250), ", 0.500 s after its time");
     }
 
     #[test]
