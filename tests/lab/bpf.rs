@@ -1,21 +1,14 @@
-//! The `bpf()` system call, for the two things that the lab wants of it.
+//! The `bpf()` system call, for the few things that the lab wants of it.
 use std::{
-    ffi::{CStr, c_long},
-    fs::File,
+    ffi::c_long,
     io,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    path::Path,
+    os::fd::{FromRawFd, OwnedFd},
 };
 
 use anyhow::{Context, Result};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
-const PROG_LOAD: c_long = 5;
-const PROG_ATTACH: c_long = 8;
-const PROG_DETACH: c_long = 9;
 const PROG_GET_NEXT_ID: c_long = 11;
-
-const CGROUP_SKB: u32 = 8;
-const CGROUP_INET_EGRESS: u32 = 1;
 
 /// The id of the loaded program after this one, in the kernel's order; from 0 on.
 pub fn program_after(id: u32) -> Result<Option<u32>> {
@@ -34,83 +27,17 @@ pub fn program_after(id: u32) -> Result<Option<u32>> {
     }
 }
 
-/// A firewall before a cgroup's sockets: what they send is dropped on this host, and the sender learns it (EPERM). It is a
-/// BPF program that says no, because nf_tables is a module that a bare kernel lacks. Taken away when dropped.
-pub struct Firewall {
-    cgroup: File,
-    program: OwnedFd,
-}
-
-impl Firewall {
-    /// Puts it before the cgroup at this path.
-    pub fn before(cgroup: &Path) -> Result<Self> {
-        let program = refusal().context("cannot load a program that refuses all packets")?;
-        let cgroup = File::open(cgroup).with_context(|| format!("cannot open {}", cgroup.display()))?;
-        let firewall = Self { cgroup, program };
-        firewall.change(PROG_ATTACH).context("cannot put a firewall before a cgroup")?;
-        Ok(firewall)
-    }
-
-    fn change(&self, command: c_long) -> io::Result<()> {
-        /// The part of `union bpf_attr` that PROG_ATTACH and PROG_DETACH use.
-        #[repr(C)]
-        struct Attribute {
-            cgroup: u32,
-            program: u32,
-            kind: u32,
-            flags: u32,
-        }
-        let number = |fd: i32| u32::try_from(fd).map_err(io::Error::other);
-        let (cgroup, program) = (number(self.cgroup.as_raw_fd())?, number(self.program.as_raw_fd())?);
-        call(command, &mut Attribute { cgroup, program, kind: CGROUP_INET_EGRESS, flags: 0 }).map(drop)
-    }
-}
-
-impl Drop for Firewall {
-    fn drop(&mut self) {
-        // Where it stays, it goes with its cgroup.
-        let _ = self.change(PROG_DETACH);
-    }
-}
-
-/// Loads `return 0`.
-fn refusal() -> Result<OwnedFd> {
-    /// As much of `union bpf_attr` as PROG_LOAD needs to know: `expected_attach_type` comes last.
-    #[repr(C)]
-    struct Attribute {
-        kind: u32,
-        count: u32,
-        instructions: u64,
-        license: u64,
-        log: [u64; 2],
-        kernel: u32,
-        flags: u32,
-        name: [u8; 16],
-        interface: u32,
-        attach: u32,
-    }
-    const LICENSE: &CStr = c"MIT";
-    // BPF_ALU64 | BPF_MOV | BPF_K, r0, 0; BPF_JMP | BPF_EXIT.
-    const INSTRUCTIONS: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
-    let mut attribute = Attribute {
-        kind: CGROUP_SKB,
-        count: INSTRUCTIONS.len() as u32,
-        instructions: INSTRUCTIONS.as_ptr() as u64,
-        license: LICENSE.as_ptr() as u64,
-        log: [0; 2],
-        kernel: 0,
-        flags: 0,
-        name: *b"lab_firewall\0\0\0\0",
-        interface: 0,
-        attach: CGROUP_INET_EGRESS,
-    };
-    let fd = call(PROG_LOAD, &mut attribute)?;
-    let fd = i32::try_from(fd)?;
+/// A command that makes something: a program, a map. The attribute begins like `union bpf_attr`.
+pub(crate) fn create<T>(command: c_long, attribute: &mut T) -> io::Result<OwnedFd> {
+    // Before 5.11 it counts as locked memory, together with all that the same user has made.
+    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)?;
+    let fd = i32::try_from(call(command, attribute)?).map_err(io::Error::other)?;
     // SAFETY: a descriptor that was just made, and that nobody else knows.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn call<T>(command: c_long, attribute: &mut T) -> io::Result<c_long> {
+/// Any command. The attribute begins like `union bpf_attr`, and what it points to is alive.
+pub(crate) fn call<T>(command: c_long, attribute: &mut T) -> io::Result<c_long> {
     let size = size_of::<T>();
     // SAFETY: the kernel reads and writes `size` bytes, and what the attribute points to outlives the call.
     let done = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, size) };

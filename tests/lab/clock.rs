@@ -28,6 +28,11 @@ pub fn between(earlier: Moment, later: Moment) -> Duration {
     Duration::from_nanos(later.saturating_sub(earlier))
 }
 
+/// Whether two witnesses name the same moment: they may see one thing up to 20 ms apart.
+pub fn is_same_moment(one: Moment, other: Moment) -> bool {
+    one.abs_diff(other) <= 20_000_000
+}
+
 /// Jiffies a second: the coarse clock advances once a jiffy.
 pub fn hz() -> Result<u64> {
     let jiffy = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).context("CLOCK_MONOTONIC_COARSE")?;

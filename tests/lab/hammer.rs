@@ -1,19 +1,20 @@
 //! Keeps the kernel's BPF busy: while a map is being changed, the kernel runs no kprobe program on that CPU, and skips those
 //! that a timer would have run meanwhile.
 use std::{
-    io, mem,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    ffi::c_long,
+    os::fd::{AsRawFd as _, OwnedFd},
 };
 
 use anyhow::{Context, Result};
-use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
-const BPF_MAP_CREATE: libc::c_long = 0;
-const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
-const BPF_MAP_TYPE_HASH: u32 = 1;
+use crate::bpf;
+
+const MAP_CREATE: c_long = 0;
+const MAP_UPDATE_ELEM: c_long = 2;
+const HASH: u32 = 1;
 const ENTRIES: u32 = 1024;
 
-/// The beginning of `union bpf_attr` for BPF_MAP_CREATE.
+/// The beginning of `union bpf_attr` for MAP_CREATE.
 #[repr(C)]
 struct Create {
     map_type: u32,
@@ -23,7 +24,7 @@ struct Create {
     flags: u32,
 }
 
-/// The beginning of `union bpf_attr` for BPF_MAP_UPDATE_ELEM.
+/// The beginning of `union bpf_attr` for MAP_UPDATE_ELEM.
 #[repr(C)]
 struct Update {
     map: u32,
@@ -43,13 +44,9 @@ impl Hammer {
 
     /// Creates the map.
     pub fn new() -> Result<Self> {
-        // Before 5.11 maps are charged to this limit.
-        setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).context("RLIMIT_MEMLOCK")?;
-        let create =
-            Create { map_type: BPF_MAP_TYPE_HASH, key_size: 4, value_size: Self::VALUE as u32, max_entries: ENTRIES, flags: 0 };
-        let fd = bpf(BPF_MAP_CREATE, &create).context("cannot create a BPF map")?;
-        // SAFETY: the kernel has just given it to us, and to nobody else.
-        Ok(Self { map: unsafe { OwnedFd::from_raw_fd(fd) } })
+        let mut create = Create { map_type: HASH, key_size: 4, value_size: Self::VALUE as u32, max_entries: ENTRIES, flags: 0 };
+        let map = bpf::create(MAP_CREATE, &mut create).context("cannot create a BPF map")?;
+        Ok(Self { map })
     }
 
     /// Changes the map so many times.
@@ -57,24 +54,14 @@ impl Hammer {
         let value = [1_u8; Self::VALUE];
         for index in 0..times {
             let key = index % ENTRIES;
-            let update = Update {
+            let mut update = Update {
                 map: u32::try_from(self.map.as_raw_fd())?,
                 key: (&raw const key).addr() as u64,
                 value: value.as_ptr().addr() as u64,
                 flags: 0,
             };
-            bpf(BPF_MAP_UPDATE_ELEM, &update).context("cannot change a BPF map")?;
+            bpf::call(MAP_UPDATE_ELEM, &mut update).context("cannot change a BPF map")?;
         }
         Ok(())
     }
-}
-
-fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
-    let pointer = &raw const *attributes;
-    // SAFETY: the attributes are what the command wants, and as long as it is told.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, pointer, mem::size_of::<T>()) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    i32::try_from(result).map_err(io::Error::other)
 }

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod counters;
 pub mod disguise;
 pub mod event;
+pub mod firewall;
 pub mod hammer;
 pub mod leftovers;
 pub mod mounts;

@@ -1,9 +1,13 @@
 //! What the lab changes in a network namespace, always in that of the calling thread.
 //!
 //! The only interface is `lo`, which has index 1 in every namespace.
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+    thread::sleep,
+    time::Duration,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::netlink::Request;
 
@@ -23,7 +27,7 @@ pub fn loopback_up() -> Result<()> {
         .context("cannot set lo up")
 }
 
-/// Gives `lo` another address.
+/// Gives `lo` another address, and waits until it can be reached.
 pub fn add_address(address: IpAddr) -> Result<()> {
     let (family, bits, bytes) = parts(address);
     let no_duplicate_detection = libc::IFA_F_NODAD as u8;
@@ -33,7 +37,21 @@ pub fn add_address(address: IpAddr) -> Result<()> {
         .attribute(libc::IFA_LOCAL, &bytes)
         .attribute(libc::IFA_ADDRESS, &bytes)
         .send()
-        .with_context(|| format!("cannot give lo the address {address}"))
+        .with_context(|| format!("cannot give lo the address {address}"))?;
+    until_routed(address)
+}
+
+/// Of an IPv6 address the kernel makes the route later, in a worker.
+fn until_routed(address: IpAddr) -> Result<()> {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).context("cannot bind a UDP socket")?;
+    for _ in 0..1000 {
+        if socket.connect((address, 9)).is_ok() {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(1));
+    }
+    bail!("lo has the address {address}, but no route leads there");
 }
 
 /// Takes the way to an address away: sending there fails at once with EHOSTUNREACH.

@@ -47,6 +47,12 @@ impl Bench {
         self.shared.tracer(self.attach)
     }
 
+    /// A tracer of a test's own, for what would be too much for the shared one, which goes home first.
+    pub fn only_tracer(&self, arguments: &[&str]) -> Result<Tracer> {
+        self.shared.state().end();
+        self.own_tracer(arguments)
+    }
+
     /// A tracer of a test's own.
     pub fn own_tracer(&self, arguments: &[&str]) -> Result<Tracer> {
         Tracer::start(self.attach, arguments)

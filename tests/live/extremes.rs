@@ -4,9 +4,9 @@ use std::{net::SocketAddr, path::Path, thread::sleep, time::Duration};
 use anyhow::Result;
 use lab::{
     application::Reader,
-    bpf::Firewall,
     cgroup::Cgroup,
     clock::{between, hz, jiffies_to_time},
+    firewall::Firewall,
     mounts,
     pair::{Family, Pair, Plan},
     peer,

@@ -3,6 +3,7 @@
 //! Each test is there twice, `kprobe::...` and `fentry::...`. They load programs into the kernel and hide parts of it, so
 //! they run only in a machine that is meant for it, which says so in its environment.
 mod bench;
+mod check;
 mod conduct;
 mod defaults;
 mod extremes;
@@ -28,7 +29,7 @@ use libtest_mimic::{Arguments, Trial};
 /// What the machine's environment holds where these tests may run.
 const PERMISSION: &str = "KEEPALIVE_TRACE_LAB";
 
-const THEMES: [(&str, &[Test]); 12] = [
+const THEMES: [(&str, &[Test]); 13] = [
     ("outcomes", outcomes::TESTS),
     ("silences", silences::TESTS),
     ("tuples", tuples::TESTS),
@@ -41,6 +42,7 @@ const THEMES: [(&str, &[Test]); 12] = [
     ("skips", skips::TESTS),
     ("conduct", conduct::TESTS),
     ("refusals", refusals::TESTS),
+    ("check", check::TESTS),
 ];
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness reports to whoever started it")]

@@ -3,7 +3,7 @@ use std::{sync::Arc, thread::sleep, time::Duration};
 
 use anyhow::{Context, Result};
 use lab::{
-    clock::{self, Moment, between, jiffies_to_time},
+    clock::{self, Moment, between, is_same_moment, jiffies_to_time},
     event::Event,
     pair::Connection,
     stage::Stage,
@@ -94,15 +94,7 @@ pub fn gists(events: &[Event]) -> Vec<String> {
     events.iter().map(Event::gist).collect()
 }
 
-/// How far apart two witnesses may see the same thing.
-const ALLOWED: Duration = Duration::from_millis(20);
-
 /// Holds that two witnesses name the same moment.
 pub fn same_moment(one: Moment, other: Moment, what: &str) {
     assert!(is_same_moment(one, other), "{what}: {:?} apart", between(one.min(other), one.max(other)));
-}
-
-/// Whether two witnesses name the same moment.
-pub fn is_same_moment(one: Moment, other: Moment) -> bool {
-    between(one.min(other), one.max(other)) <= ALLOWED
 }

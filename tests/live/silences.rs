@@ -109,16 +109,17 @@ fn a_held_lock_puts_it_off_for_a_twentieth_of_a_second(bench: &Bench) -> Result<
 
 fn before_the_connection_stands_it_is_off(bench: &Bench) -> Result<()> {
     let mut scene = bench.scene()?;
-    let plan = Plan::new(Family::V4);
+    let plan = Plan::new(Family::V4).keepalive(1, 1, 3);
     let (listener, client) = scene.stage.netns.enter(|| Ok((plan.listen()?, plan.client_socket()?)))?;
     peer::deafen(&listener)?;
+    client.set_keepalive(false).context("SO_KEEPALIVE off")?;
     client.set_nonblocking(true).context("O_NONBLOCK")?;
     let there = listener.local_addr()?;
     let under_way = client.connect(&there).err().context("connected to a deaf listener")?;
     assert_eq!(under_way.raw_os_error(), Some(libc::EINPROGRESS));
-    // Armed where it is set in SYN_SENT, but only an established connection is probed.
-    let settings = socket2::TcpKeepalive::new().with_time(SECOND).with_interval(SECOND).with_retries(3);
-    client.set_tcp_keepalive(&settings).context("keepalive")?;
+    // Armed where it is turned on in SYN_SENT, but only an established connection is probed. (Setting TCP_KEEPIDLE there would
+    // have the timer run at once, in the middle of that very call: nothing was ever received.)
+    client.set_keepalive(true).context("SO_KEEPALIVE on")?;
 
     let socket_address = |address: socket2::SockAddr| address.as_socket().context("no address");
     let (local, remote) = (socket_address(client.local_addr()?)?, socket_address(there)?);

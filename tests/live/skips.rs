@@ -22,7 +22,7 @@ fn what_the_kernel_skips_is_counted(bench: &Bench) -> Result<()> {
     let plan = Plan::new(Family::V4);
     let pairs: Vec<Pair> = (0..CONNECTIONS).map(|_| plan.connect(&netns)).collect::<Result<_>>()?;
     let inode = netns.inode().to_string();
-    let tracer = bench.own_tracer(&["--netns", &inode])?;
+    let tracer = bench.only_tracer(&["--netns", &inode])?;
     let hammer = Hammer::new()?;
     let before = netns.counters()?;
     // With two of them at 0 a probe goes out at every tick, answered or not; the peer answers only twice a second, so the third

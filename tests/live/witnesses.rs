@@ -3,17 +3,14 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use lab::{
-    clock::Moment,
+    clock::{Moment, is_same_moment},
     event::Event,
     stage::Stage,
     tracer::Tracer,
     wire::{Frame, Kind},
 };
 
-use crate::{
-    bench::LIMIT,
-    scene::{is_same_moment, same_moment},
-};
+use crate::{bench::LIMIT, scene::same_moment};
 
 /// Somebody sent something at some time: what the wire and the tracer can both say.
 #[derive(Debug)]

@@ -1,6 +1,12 @@
 //! The last table: what was sent, what came back and how it ended, by those who know nothing of each other.
 use anyhow::{Result, ensure};
-use lab::{capture::Capture, event::Event, pair::Connection, wire::Kind};
+use lab::{
+    capture::Capture,
+    clock::{Moment, is_same_moment},
+    event::Event,
+    pair::Connection,
+    wire::Kind,
+};
 
 use crate::paper::{Paper, Tone};
 
@@ -17,12 +23,13 @@ pub struct Played {
 /// A line of the table.
 struct Row {
     played: Played,
-    on_wire: usize,
+    /// When a probe was on the wire.
+    on_wire: Vec<Moment>,
     answers: Vec<Kind>,
     told: Vec<Event>,
 }
 
-/// Writes the table, and fails where the tracer told another number of probes than were on the wire.
+/// Writes the table, and fails where the tracer told other probes than were on the wire.
 pub fn write(paper: Paper, played: Vec<Played>, capture: &mut Capture, told: impl Fn(&Connection) -> Vec<Event>) -> Result<()> {
     paper.title("what was sent, what came back, how it ended")?;
     paper.note("on the wire: a packet capture.  application: what recv() gave.  the last column: keepalive-trace.")?;
@@ -31,7 +38,7 @@ pub fn write(paper: Paper, played: Vec<Played>, capture: &mut Capture, told: imp
     let mut wrong = Vec::new();
     for played in played {
         let row = Row {
-            on_wire: capture.times(&played.connection, Kind::Probe)?.len(),
+            on_wire: capture.times(&played.connection, Kind::Probe)?,
             answers: capture.answers(&played.connection)?,
             told: told(&played.connection),
             played,
@@ -53,16 +60,20 @@ fn line(paper: Paper, tone: Tone, cells: [&str; 4]) -> Result<()> {
 }
 
 impl Row {
-    fn sent(&self) -> usize {
-        self.told.iter().filter(|event| event.kind == "probe" && event.result.as_deref() == Some("sent")).count()
+    /// When the tracer says that a probe was sent.
+    fn sent(&self) -> Vec<Moment> {
+        let sent = |event: &&Event| event.kind == "probe" && event.result.as_deref() == Some("sent");
+        self.told.iter().filter(sent).map(Event::at).collect()
     }
 
+    /// One by one, and at the same moment.
     fn agrees(&self) -> bool {
-        self.sent() == self.on_wire
+        let sent = self.sent();
+        sent.len() == self.on_wire.len() && sent.iter().zip(&self.on_wire).all(|(&told, &wire)| is_same_moment(told, wire))
     }
 
     fn wire(&self) -> String {
-        match self.on_wire {
+        match self.on_wire.len() {
             0 => "no probe".to_owned(),
             probes if self.answers == [Kind::Reset] => format!("{}, answered by RST", counted(probes, "probe")),
             probes => format!("{}, {} answered", counted(probes, "probe"), self.answers.len()),
@@ -74,8 +85,9 @@ impl Row {
         let silent: Vec<&str> = self.told.iter().filter_map(|event| event.outcome.as_deref()).collect();
         let cause = self.told.iter().find_map(|event| event.cause.as_deref());
         let mut parts = Vec::new();
-        if self.sent() > 0 {
-            parts.push(format!("{} sent", counted(self.sent(), "probe")));
+        let sent = self.sent().len();
+        if sent > 0 {
+            parts.push(format!("{} sent", counted(sent, "probe")));
         }
         if let Some(why) = silent.first() {
             parts.push(format!("{}: {why}", counted(silent.len(), "silent run")));

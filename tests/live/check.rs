@@ -1,0 +1,49 @@
+//! `check`: what this kernel allows, with and without privileges.
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use lab::{disguise, tracer};
+
+use crate::bench::{Bench, tests};
+
+tests![it_finds_all_that_is_needed, without_privileges_it_names_what_is_missing, without_btf_it_names_what_is_missing];
+
+/// What it prints, and whether it says that `trace` works.
+fn check(mut command: Command) -> Result<(String, bool)> {
+    let output = command.output().context("cannot run the tracer")?;
+    let printed = String::from_utf8(output.stdout).context("stdout")?;
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let code = output.status.code().with_context(|| format!("it ended with {}", output.status))?;
+    assert!([0, 1].contains(&code), "{code}: {printed}");
+    Ok((printed, code == 0))
+}
+
+fn it_finds_all_that_is_needed(_: &Bench) -> Result<()> {
+    let (printed, works) = check(tracer::command(&["check"]))?;
+    assert!(works, "{printed}");
+    for need in ["privileges", "BTF", "symbols", "kprobes", "fentry", "ring buffer", "cgroup v2"] {
+        let found = printed.lines().any(|line| line.starts_with("ok ") && line.contains(need));
+        assert!(found, "no `ok` for {need}: {printed}");
+    }
+    Ok(())
+}
+
+fn without_privileges_it_names_what_is_missing(_: &Bench) -> Result<()> {
+    let mut poor = tracer::command(&["check"]);
+    disguise::drop_privileges(&mut poor);
+    let (printed, works) = check(poor)?;
+    assert!(!works, "{printed}");
+    let missing = printed.lines().find(|line| line.starts_with("missing") && line.contains("privileges"));
+    let missing = missing.with_context(|| format!("it does not miss the privileges: {printed}"))?;
+    assert!(missing.contains("sudo"), "without a remedy: {missing}");
+    Ok(())
+}
+
+fn without_btf_it_names_what_is_missing(_: &Bench) -> Result<()> {
+    let mut blind = tracer::command(&["check"]);
+    disguise::hide_folder(&mut blind, "/sys/kernel/btf");
+    let (printed, works) = check(blind)?;
+    assert!(!works, "{printed}");
+    assert!(printed.lines().any(|line| line.starts_with("missing") && line.contains("BTF")), "{printed}");
+    Ok(())
+}
