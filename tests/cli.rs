@@ -91,16 +91,19 @@ fn check_has_a_line_for_every_need_and_its_code_agrees_with_its_last_line() {
 }
 
 #[test]
-fn where_tracing_is_impossible_trace_says_so_in_one_sentence() {
-    if run(&["check"]).status.success() {
-        let output = run(&["trace", "--duration", "0"]);
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        return;
+fn each_way_of_attaching_works_or_is_refused_in_one_sentence_as_check_foretold() {
+    for attach in ["auto", "kprobe", "fentry"] {
+        let works = run(&["check", "--attach", attach]).status.success();
+        let output = run(&["trace", "--attach", attach, "--duration", "0"]);
+        let error = stderr(&output);
+        if works {
+            assert_eq!(output.status.code(), Some(0), "{attach}: {error}");
+        } else {
+            assert_eq!(output.status.code(), Some(1), "{attach}: {error}");
+            assert!(error.starts_with("error: ") && error.lines().count() == 1, "{attach}: {error}");
+            assert!(output.stdout.is_empty(), "{attach}: {}", stdout(&output));
+        }
     }
-    let output = run(&["trace", "--duration", "0"]);
-    let error = stderr(&output);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(error.starts_with("error: ") && error.lines().count() == 1, "{error}");
 }
 
 #[test]

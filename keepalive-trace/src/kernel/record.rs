@@ -7,8 +7,9 @@ use std::{
 use keepalive_trace_ebpf::{Record, flag, has, kind, outcome};
 
 use crate::model::{
-    event::{Body, Connection, Event, Family, Outcome, Probe, ProbeResult, Reset, State, Task, Timer},
+    event::{Body, Connection, Event, Family, Outcome, Probe, ProbeResult, Reset, Task, Timer},
     settings::{Settings, Sourced},
+    state::State,
     tracker::{Identity, Tracker},
     verdict::Verdict,
 };

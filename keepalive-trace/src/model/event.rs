@@ -1,7 +1,7 @@
 //! What happens to connections, as typed events: the one vocabulary of live tracing, recordings and reports.
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
-use super::{settings::Settings, verdict::Verdict};
+use super::{settings::Settings, state::State, verdict::Verdict};
 
 /// One event, at a moment of CLOCK_MONOTONIC.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,42 +105,6 @@ pub struct Connection {
     pub idle_ms: Option<u64>,
     /// `icsk_probes_out` before the event: probes sent and not answered.
     pub probes_out: Option<u32>,
-}
-
-/// A TCP state, by the kernel's name without TCP_.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct State(pub u8);
-
-impl State {
-    pub const FIN_WAIT2: Self = Self(5);
-
-    pub fn name(self) -> Option<&'static str> {
-        const NAMES: [&str; 13] = [
-            "ESTABLISHED",
-            "SYN_SENT",
-            "SYN_RECV",
-            "FIN_WAIT1",
-            "FIN_WAIT2",
-            "TIME_WAIT",
-            "CLOSE",
-            "CLOSE_WAIT",
-            "LAST_ACK",
-            "LISTEN",
-            "CLOSING",
-            "NEW_SYN_RECV",
-            "BOUND_INACTIVE",
-        ];
-        NAMES.get(usize::from(self.0).checked_sub(1)?).copied()
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name() {
-            Some(name) => f.write_str(name),
-            None => write!(f, "state-{}", self.0),
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

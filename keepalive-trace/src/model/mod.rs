@@ -2,6 +2,7 @@
 pub mod event;
 pub mod selection;
 pub mod settings;
+pub mod state;
 pub mod tracker;
 pub mod verdict;
 pub mod wheel;

@@ -1,5 +1,5 @@
 //! What ended a connection.
-use super::event::State;
+use super::state::State;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {

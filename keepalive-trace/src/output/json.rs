@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use super::Format;
 use crate::model::{
@@ -32,102 +33,61 @@ impl Format for Json {
 }
 
 /// Every key there is, in the order in which it is printed. The key names are the contract.
+#[skip_serializing_none]
 #[derive(Debug, Default, Serialize)]
-#[serde(default)]
 struct Line<'a> {
     event: &'static str,
     time: String,
     mono_ns: u64,
 
-    #[serde(skip_serializing_if = "Option::is_none")]
     conn: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     cookie: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     ip: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     laddr: Option<IpAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     lport: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     raddr: Option<IpAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     rport: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     netns: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
 
-    #[serde(skip_serializing_if = "Option::is_none")]
     n: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     of: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     idle_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     next_ms: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     late_ms: Option<i64>,
 
-    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     in_timer: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     unanswered: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     task_pid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     task_comm: Option<&'a str>,
 
-    #[serde(skip_serializing_if = "Option::is_none")]
     keepalive: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     time_s: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     intvl_s: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     probes: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     user_timeout_ms: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     origin: Option<Origins>,
 
-    #[serde(skip_serializing_if = "Option::is_none")]
     schema: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     kernel: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     hz: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     attach: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     cmdline: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     sysctl: Option<SysctlValues>,
 
-    #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
-    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "where")]
     place: Option<&'static str>,
 
-    #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     lost: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     connections: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     verdicts: Option<BTreeMap<&'static str, u64>>,
 }
 

@@ -1,4 +1,5 @@
 //! Paper and screen: the only place that writes for people and for other programs.
+mod detail;
 mod json;
 #[cfg(test)]
 mod samples;

@@ -3,10 +3,11 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use crate::model::{
     event::{
-        Attach, Body, ConnId, Connection, Event, Family, Lost, Outcome, Place, Probe, ProbeResult, Reset, Start, State, Stop,
-        Sysctls, Task, Timer,
+        Attach, Body, ConnId, Connection, Event, Family, Lost, Outcome, Place, Probe, ProbeResult, Reset, Start, Stop, Sysctls,
+        Task, Timer,
     },
     settings::{Origin, Settings, Sourced},
+    state::State,
     verdict::Verdict,
 };
 
