@@ -68,7 +68,7 @@ fn rust_src_of_rustup(version: &str) -> Result<()> {
 fn rust_src_of_debian(version: &str, library: &Path) -> Result<()> {
     let _lock = cache::lock()?;
     let parent = library.parent().context("the sysroot has no parent")?;
-    let fresh = parent.join(".library.new");
+    let fresh = parent.join("library.incoming");
     // Tried before the download: a sysroot of the system's is not ours to write to.
     cache::remove(&fresh)?;
     workspace::folder(fresh.clone())?;
