@@ -2,16 +2,19 @@
 //!
 //! The only interface is `lo`, which has index 1 in every namespace.
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+    io,
+    net::{IpAddr, Ipv4Addr, UdpSocket},
     thread::sleep,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::netlink::Request;
 
 const LOOPBACK: i32 = 1;
+/// Between two looks at what a worker of the kernel has to finish.
+const PAUSE: Duration = Duration::from_millis(5);
 /// `TC_H_ROOT`: the queue right before the device.
 const ROOT: u32 = u32::MAX;
 
@@ -38,20 +41,30 @@ pub fn add_address(address: IpAddr) -> Result<()> {
         .attribute(libc::IFA_ADDRESS, &bytes)
         .send()
         .with_context(|| format!("cannot give lo the address {address}"))?;
-    until_routed(address)
+    until_heard(address)
 }
 
-/// Of an IPv6 address the kernel makes the route later, in a worker.
-fn until_routed(address: IpAddr) -> Result<()> {
-    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).context("cannot bind a UDP socket")?;
-    for _ in 0..1000 {
-        if socket.connect((address, 9)).is_ok() {
-            return Ok(());
+/// Until the address hears itself. Of an IPv6 address the kernel makes the way out at once, but a worker completes it later:
+/// before, it can't be bound, and a packet to it is answered with "no route", which the sender takes for ENETUNREACH.
+fn until_heard(address: IpAddr) -> Result<()> {
+    const TRIES: usize = 200;
+    let mut heard = Ok(());
+    for _ in 0..TRIES {
+        heard = hears_itself(address);
+        if heard.is_ok() {
+            break;
         }
-        sleep(Duration::from_millis(1));
+        sleep(PAUSE);
     }
-    bail!("lo has the address {address}, but no route leads there");
+    heard.with_context(|| format!("lo has the address {address}, but no packet arrives there"))
+}
+
+fn hears_itself(address: IpAddr) -> io::Result<()> {
+    let socket = UdpSocket::bind((address, 0))?;
+    socket.connect(socket.local_addr()?)?;
+    socket.set_read_timeout(Some(PAUSE))?;
+    socket.send(b"?")?;
+    socket.recv(&mut [0]).map(|_| ())
 }
 
 /// Takes the way to an address away: sending there fails at once with EHOSTUNREACH.
