@@ -76,6 +76,23 @@ pub struct Offsets {
     /// `tcp_sock.tcp_mstamp`: u64, microseconds.
     pub mstamp: u32,
 
+    /// `sk_protocol`: u16.
+    pub protocol: u32,
+    /// `sk_err`: int.
+    pub err: u32,
+    /// `sk_lingertime`: unsigned long, jiffies.
+    pub lingertime: u32,
+    /// `tcp_sock.snd_una`: u32.
+    pub snd_una: u32,
+    /// `tcp_sock.snd_wnd`: u32, bytes.
+    pub snd_wnd: u32,
+    /// `tcp_sock.rcv_nxt`: u32.
+    pub rcv_nxt: u32,
+    /// `tcp_sock.copied_seq`: u32.
+    pub copied_seq: u32,
+    /// `tcp_sock.linger2`: int, jiffies.
+    pub linger2: u32,
+
     /// `net.ns.inum`: unsigned int.
     pub net_inum: u32,
     /// `net.ipv4.sysctl_tcp_keepalive_time`: int, jiffies.
@@ -91,6 +108,23 @@ pub struct Offsets {
     pub kernfs_id: u32,
     /// `cgroup.self.parent`: pointer to the parent's `cgroup_subsys_state`, which is the parent `struct cgroup`.
     pub cgroup_parent: u32,
+
+    /// `task_struct.tgid`: pid_t.
+    pub task_tgid: u32,
+    /// `task_struct.flags`: unsigned int, PF_ bits.
+    pub task_flags: u32,
+    /// `task_struct.group_leader`: pointer to the thread group's first task.
+    pub task_leader: u32,
+    /// `task_struct.comm`: 16 bytes.
+    pub task_comm: u32,
+    /// `file.f_inode`: pointer to `struct inode`.
+    pub file_inode: u32,
+    /// `file.private_data`: pointer; of a socket's file, to its `struct socket`.
+    pub file_private: u32,
+    /// `inode.i_mode`: u16, the file's type and permissions.
+    pub inode_mode: u32,
+    /// `socket.sk`: pointer to `struct sock`.
+    pub socket_sk: u32,
 }
 
 /// What the loader tells the kernel side once, before it runs.
@@ -103,6 +137,8 @@ pub struct Config {
     pub has_reason: u32,
     /// [`filter`] bits: which filters are set.
     pub filters: u32,
+    /// Not 0 where answers to probes are to be seen as they come.
+    pub exact_replies: u32,
 }
 
 /// Bits of [`Config::filters`]: an unset bit lets everything pass.
@@ -144,6 +180,22 @@ pub mod kind {
     pub const TIMER: u8 = 2;
     /// `tcp_send_active_reset` ran.
     pub const RESET: u8 = 3;
+    /// `iter/tcp` met the socket.
+    pub const SNAPSHOT: u8 = 4;
+    /// The state became ESTABLISHED, and this host had connected.
+    pub const CONNECTED: u8 = 5;
+    /// `accept()` gave the socket to a process (`security_sock_graft`).
+    pub const ACCEPTED: u8 = 6;
+    /// A keepalive option or TCP_USER_TIMEOUT was set.
+    pub const SET: u8 = 7;
+    /// An ACK came while a probe was out.
+    pub const ACKED: u8 = 8;
+    /// `tcp_reset`: a RST came.
+    pub const PEER_RESET: u8 = 9;
+    /// `tcp_abort` was called.
+    pub const ABORTED: u8 = 10;
+    /// The state became CLOSE.
+    pub const CLOSED: u8 = 11;
 }
 
 /// Values of [`Record::outcome`] in a [`kind::TIMER`] record: why nothing was sent.
@@ -182,6 +234,12 @@ pub mod has {
     pub const SYSCTL: u32 = 1 << 7;
     /// The socket's settings: times, probes, user timeout and the idle clocks.
     pub const SETTINGS: u32 = 1 << 8;
+    /// [`super::Record::err`].
+    pub const ERR: u32 = 1 << 9;
+    /// [`super::Record::unacked`] and its companions, up to [`super::Record::window`].
+    pub const LEFT: u32 = 1 << 10;
+    /// [`super::Record::since_ns`].
+    pub const SINCE: u32 = 1 << 11;
 }
 
 /// Bits of [`Record::flags`].
@@ -192,6 +250,12 @@ pub mod flag {
     pub const KEEPOPEN: u8 = 1 << 1;
     /// SOCK_DEAD: an orphan, no process holds it.
     pub const DEAD: u8 = 1 << 2;
+    /// Within `tcp_time_wait` on this very socket.
+    pub const TIME_WAIT: u8 = 1 << 3;
+    /// SO_LINGER with time 0.
+    pub const LINGER_ZERO: u8 = 1 << 4;
+    /// TCP_LINGER2 below 0.
+    pub const NO_LINGER2: u8 = 1 << 5;
 }
 
 /// One event, as the kernel side saw it.
@@ -206,6 +270,8 @@ pub struct Record {
     pub cookie: u64,
     /// Id of the socket's cgroup v2.
     pub cgroup: u64,
+    /// Since `connect()` sent its SYN, nanoseconds.
+    pub since_ns: u64,
     /// Local address: 16 bytes in network order, IPv4 as `::ffff:a.b.c.d`. Words, since the kernel side would copy bytes one by
     /// one.
     pub laddr: [u64; 2],
@@ -237,10 +303,22 @@ pub struct Record {
     pub ret: i32,
     /// `enum sk_rst_reason`.
     pub reason: u32,
-    /// The process that called `tcp_send_active_reset`: its thread group id.
+    /// The process that did it (connected, accepted, set, closed, reset): its thread group id.
     pub task_pid: u32,
-    /// Its name, NUL-padded: 16 bytes, in words too.
+    /// The name of its first thread, NUL-padded: 16 bytes, in words too.
     pub task_comm: [u64; 2],
+    /// Jiffies, the low half.
+    pub jiffies: u32,
+    /// `sk_err`.
+    pub err: i32,
+    /// `snd_nxt - snd_una`: sequence numbers sent and not acknowledged.
+    pub unacked: u32,
+    /// `write_seq - snd_nxt`: bytes queued and not sent.
+    pub unsent: u32,
+    /// `rcv_nxt - copied_seq`: sequence numbers received and not read, a FIN among them.
+    pub unread: u32,
+    /// `snd_wnd`, bytes.
+    pub window: u32,
     /// Local port, host order.
     pub lport: u16,
     /// Remote port, host order.
@@ -261,8 +339,30 @@ pub struct Record {
     pub outcome: u8,
     /// [`flag`] bits.
     pub flags: u8,
+    /// The state that was left, in [`kind::CLOSED`] records.
+    pub old_state: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
+}
+
+/// A process holds a TCP socket: what `iter/task_file` writes, one after the other, in the order of the pids.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Held {
+    /// The socket's address.
+    pub sk: u64,
+    /// Thread group id.
+    pub pid: u32,
+    /// The socket's file descriptor in that process.
+    pub fd: u32,
+    /// Name of the thread group's first task, NUL-padded.
+    pub comm: [u64; 2],
+    /// Inode of the socket's network namespace; 0: unknown.
+    pub netns: u32,
+    /// Local port, host order.
+    pub lport: u16,
+    /// Remote port, host order.
+    pub rport: u16,
 }
 
 /// After a wake-up the kernel side sends no other for so long, nanoseconds: the reader looks into the ring by himself, and
@@ -275,12 +375,13 @@ pub mod counter {
     pub const RING_FULL: u32 = 0;
     /// Runs that must have been skipped: an entry without its exit, or the reverse.
     pub const UNPAIRED: u32 = 1;
-    /// Runs of our programs at the two functions that events come from: `tcp_keepalive_timer` and `tcp_send_active_reset`.
+    /// Runs of our programs at the functions whose entries make events.
     pub const RUNS: u32 = 2;
     /// How many counters there are.
     pub const COUNT: u32 = 3;
 }
 
-const _: () = assert!(size_of::<Record>() == 152);
-const _: () = assert!(size_of::<Offsets>() == 4 * 34);
-const _: () = assert!(size_of::<Config>() == 12);
+const _: () = assert!(size_of::<Record>() == 184);
+const _: () = assert!(size_of::<Held>() == 40);
+const _: () = assert!(size_of::<Offsets>() == 4 * 50);
+const _: () = assert!(size_of::<Config>() == 16);

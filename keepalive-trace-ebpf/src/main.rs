@@ -7,22 +7,35 @@ fn main() {}
 #[cfg(target_arch = "bpf")]
 mod filter;
 #[cfg(target_arch = "bpf")]
+mod life;
+#[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod replies;
+#[cfg(target_arch = "bpf")]
+mod settings;
 #[cfg(target_arch = "bpf")]
 mod sock;
 #[cfg(target_arch = "bpf")]
 mod teardown;
 #[cfg(target_arch = "bpf")]
 mod timer;
+#[cfg(target_arch = "bpf")]
+mod walk;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
     use aya_ebpf::{
-        macros::{fentry, fexit, kprobe, kretprobe},
-        programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
+        macros::{fentry, fexit, kprobe, kretprobe, raw_tracepoint},
+        programs::{FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext},
     };
 
-    use crate::{sock::Sock, teardown, timer};
+    use crate::{
+        life, replies, settings,
+        sock::Sock,
+        teardown, timer,
+        walk::{self, TaskFileStep, TcpStep},
+    };
 
     #[kprobe]
     pub fn keepalive_timer_kprobe(ctx: ProbeContext) -> u32 {
@@ -109,6 +122,106 @@ mod programs {
     #[fentry]
     pub fn active_reset_arg2_fentry(ctx: FEntryContext) -> i32 {
         teardown::active_reset(&ctx, Sock::at(ctx.arg(0)), Some(ctx.arg(2)));
+        0
+    }
+
+    // The same however functions are hooked.
+
+    #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+    pub fn set_state(ctx: RawTracePointContext) -> i32 {
+        life::state_changes(&ctx, Sock::at(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
+    pub fn receive_reset(ctx: RawTracePointContext) -> i32 {
+        teardown::peer_reset(&ctx, Sock::at(ctx.arg(0)));
+        0
+    }
+
+    #[kprobe]
+    pub fn abort_kprobe(ctx: ProbeContext) -> u32 {
+        teardown::aborted(&ctx, Sock::at(ctx.arg(0).unwrap_or(0)));
+        0
+    }
+
+    #[fentry]
+    pub fn abort_fentry(ctx: FEntryContext) -> i32 {
+        teardown::aborted(&ctx, Sock::at(ctx.arg(0)));
+        0
+    }
+
+    #[kprobe]
+    pub fn sock_graft_kprobe(ctx: ProbeContext) -> u32 {
+        life::accepted(Sock::at(ctx.arg(0).unwrap_or(0)));
+        0
+    }
+
+    #[fentry]
+    pub fn sock_graft_fentry(ctx: FEntryContext) -> i32 {
+        life::accepted(Sock::at(ctx.arg(0)));
+        0
+    }
+
+    #[kprobe]
+    pub fn set_keepalive_kprobe(ctx: ProbeContext) -> u32 {
+        settings::keepalive(&ctx, Sock::at(ctx.arg(0).unwrap_or(0)), ctx.arg::<i32>(1).unwrap_or(0) != 0);
+        0
+    }
+
+    #[fentry]
+    pub fn set_keepalive_fentry(ctx: FEntryContext) -> i32 {
+        settings::keepalive(&ctx, Sock::at(ctx.arg(0)), ctx.arg::<i32>(1) != 0);
+        0
+    }
+
+    #[kprobe]
+    pub fn setsockopt_kprobe(ctx: ProbeContext) -> u32 {
+        if settings::concerns(ctx.arg(1).unwrap_or(0), ctx.arg(2).unwrap_or(0)) {
+            settings::enter(Sock::at(ctx.arg(0).unwrap_or(0)));
+        }
+        0
+    }
+
+    #[kretprobe]
+    pub fn setsockopt_kretprobe(ctx: RetProbeContext) -> u32 {
+        settings::exit(&ctx, ctx.ret());
+        0
+    }
+
+    /// `tcp_setsockopt(sk, level, optname, optval, optlen)`: the fourth is a struct of two words, so the result is the seventh
+    /// word. Kernels before 6.1 refuse to load this.
+    #[fexit]
+    pub fn setsockopt_fexit(ctx: FExitContext) -> i32 {
+        if ctx.arg::<i32>(6) == 0 && settings::concerns(ctx.arg(1), ctx.arg(2)) {
+            settings::option(&ctx, Sock::at(ctx.arg(0)));
+        }
+        0
+    }
+
+    #[kprobe]
+    pub fn ack_kprobe(ctx: ProbeContext) -> u32 {
+        replies::acked(Sock::at(ctx.arg(0).unwrap_or(0)));
+        0
+    }
+
+    #[fentry]
+    pub fn ack_fentry(ctx: FEntryContext) -> i32 {
+        replies::acked(Sock::at(ctx.arg(0)));
+        0
+    }
+
+    #[unsafe(no_mangle)]
+    #[unsafe(link_section = "iter/tcp")]
+    pub extern "C" fn sockets(step: &TcpStep) -> i32 {
+        walk::sockets(step);
+        0
+    }
+
+    #[unsafe(no_mangle)]
+    #[unsafe(link_section = "iter/task_file")]
+    pub extern "C" fn holders(step: &TaskFileStep) -> i32 {
+        walk::holders(step);
         0
     }
 }

@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     helpers::bpf_ringbuf_query,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use keepalive_trace_ebpf::{ABSENT, Config, Offsets, PORT_WORDS, Record, WAKE_NS, counter};
 
@@ -14,7 +14,7 @@ pub static OFFSETS: Offsets = zerocopy::transmute!([0xff_u8; size_of::<Offsets>(
 
 /// Set by the loader.
 #[unsafe(no_mangle)]
-pub static CONFIG: Config = Config { hz: 0, has_reason: 0, filters: 0 };
+pub static CONFIG: Config = Config { hz: 0, has_reason: 0, filters: 0, exact_replies: 0 };
 
 /// The running kernel's offset of a field. Volatile: the loader puts the value there after compilation.
 macro_rules! offset {
@@ -66,6 +66,18 @@ pub mod step {
     pub const TIME_WAIT: u32 = 1 << 3;
 }
 
+/// Who connected or closed a socket, and when. It waits for the end of the handshake, or of the connection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Deed {
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub at_ns: u64,
+    /// Thread group id; 0 where it was no process.
+    pub pid: u64,
+    /// Name of its first thread.
+    pub comm: [u64; 2],
+}
+
 #[map]
 static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
@@ -74,6 +86,27 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT
 
 #[map]
 static RUN: PerCpuArray<Run> = PerCpuArray::with_max_entries(1, 0);
+
+/// A record too large for the stack, of a program that has no ring to write into.
+#[map]
+pub static SCRATCH: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
+
+/// By socket. When there are too many at a time the oldest is forgotten: its connection then has no handshake time, or
+/// nobody who closed it.
+#[map]
+pub static DEEDS: LruHashMap<u64, Deed> = LruHashMap::with_max_entries(16_384, 0);
+
+/// The socket of the `setsockopt()` in progress, by thread.
+#[map]
+pub static CALLS: HashMap<u64, u64> = HashMap::with_max_entries(1024, 0);
+
+/// The socket that `tcp_time_wait` was called on last.
+#[map]
+pub static LEAVING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Sockets that wait for the answer to a probe. Whoever finds no room has its answer told later, by the socket's own clock.
+#[map]
+pub static WAITING: HashMap<u64, u8> = HashMap::with_max_entries(16_384, 0);
 
 #[map]
 pub static PORTS: Array<u64> = Array::with_max_entries(2 * PORT_WORDS, 0);

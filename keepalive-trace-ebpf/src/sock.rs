@@ -1,15 +1,37 @@
 //! The only place that reads kernel memory: typed getters over the offsets that BTF gave.
-use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel};
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel};
 use keepalive_trace_ebpf::{HEAD_BYTES, Record, flag, has};
 
 use crate::maps::{offset, present};
 
-pub const TCP_CLOSE: u8 = 7;
+/// `sk_state`: `enum` in `net/tcp_states.h`.
+pub mod state {
+    pub const ESTABLISHED: u8 = 1;
+    pub const SYN_SENT: u8 = 2;
+    pub const SYN_RECV: u8 = 3;
+    pub const FIN_WAIT1: u8 = 4;
+    pub const FIN_WAIT2: u8 = 5;
+    pub const CLOSE: u8 = 7;
+    pub const CLOSE_WAIT: u8 = 8;
+    pub const LAST_ACK: u8 = 9;
+    pub const CLOSING: u8 = 11;
+}
+
 const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
 
 /// Bits of `skc_flags`: `enum sock_flags`.
 const SOCK_DEAD: u64 = 1 << 0;
 const SOCK_KEEPOPEN: u64 = 1 << 3;
+const SOCK_LINGER: u64 = 1 << 4;
+
+/// In `task_struct.flags`: a thread of the kernel's own.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+/// In `inode.i_mode`: the file type, and that of sockets.
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
 
 /// Low bits of `sk_cgrp_data` that are not part of the pointer (kernels before 5.15), and the one that says it is no pointer.
 const CGROUP_TAGS: u64 = 3;
@@ -133,6 +155,16 @@ impl Head {
     pub fn netns(&self) -> Option<u32> {
         read(self.net()?, offset!(net_inum))
     }
+
+    #[inline(always)]
+    pub fn is_inet(&self) -> bool {
+        matches!(self.family(), Some(AF_INET | AF_INET6))
+    }
+
+    #[inline(always)]
+    fn flags(&self) -> u64 {
+        self.get(offset!(flags)).unwrap_or(0)
+    }
 }
 
 /// A `struct sock` of TCP in the kernel.
@@ -157,6 +189,17 @@ impl Sock {
     #[inline(always)]
     pub fn lport(self) -> Option<u16> {
         read::<u16>(self.0, offset!(sport)).map(u16::from_be)
+    }
+
+    /// Where the kernel does not say, the hook does: only TCP comes there.
+    #[inline(always)]
+    pub fn is_tcp(self) -> bool {
+        read::<u16>(self.0, offset!(protocol)).is_none_or(|protocol| protocol == IPPROTO_TCP)
+    }
+
+    #[inline(always)]
+    pub fn err(self) -> Option<i32> {
+        read(self.0, offset!(err))
     }
 
     #[inline(always)]
@@ -204,7 +247,7 @@ impl Sock {
         record.raddr = head.raddr().unwrap_or_default();
         record.state = head.state().unwrap_or(0);
         record.cookie = head.get(offset!(cookie)).unwrap_or(0);
-        let flags: u64 = head.get(offset!(flags)).unwrap_or(0);
+        let flags = head.flags();
         if flags & SOCK_KEEPOPEN != 0 {
             record.flags |= flag::KEEPOPEN;
         }
@@ -227,12 +270,31 @@ impl Sock {
         }
     }
 
+    /// Fills in what is left undone on a socket.
+    #[inline(always)]
+    pub fn describe_left(self, head: &Head, record: &mut Record) -> Option<()> {
+        let next: u32 = read(self.0, offset!(snd_nxt))?;
+        record.unacked = next.wrapping_sub(read(self.0, offset!(snd_una))?);
+        record.unsent = read::<u32>(self.0, offset!(write_seq))?.wrapping_sub(next);
+        record.unread = read::<u32>(self.0, offset!(rcv_nxt))?.wrapping_sub(read(self.0, offset!(copied_seq))?);
+        record.window = read(self.0, offset!(snd_wnd))?;
+        if read::<i32>(self.0, offset!(linger2))? < 0 {
+            record.flags |= flag::NO_LINGER2;
+        }
+        if head.flags() & SOCK_LINGER != 0 && read::<u64>(self.0, offset!(lingertime))? == 0 {
+            record.flags |= flag::LINGER_ZERO;
+        }
+        record.has |= has::LEFT;
+        Some(())
+    }
+
     #[inline(always)]
     fn describe_settings(self, now: u32, record: &mut Record) -> Option<()> {
         record.probes_out = read(self.0, offset!(probes_out))?;
         record.user_timeout_ms = read(self.0, offset!(user_timeout))?;
         [record.sock_time, record.sock_intvl] = read_two(self.0, offset!(keepalive_time), offset!(keepalive_intvl))?;
         record.sock_probes = read(self.0, offset!(keepalive_probes))?;
+        record.jiffies = now;
         record.ack_age = now.wrapping_sub(read(self.0, offset!(rcv_tstamp))?);
         record.data_age = now.wrapping_sub(read(self.0, offset!(lrcvtime))?);
         Some(())
@@ -263,5 +325,54 @@ impl Cgroup {
     pub fn parent(self) -> Option<Self> {
         let parent: u64 = read(self.0, offset!(cgroup_parent))?;
         (parent != 0).then_some(Self(parent))
+    }
+}
+
+/// A `struct task_struct`.
+#[derive(Clone, Copy)]
+pub struct Task(u64);
+
+impl Task {
+    pub fn at(address: u64) -> Self {
+        Self(address)
+    }
+
+    /// The one that runs here. In a softirq that is a bystander: ask only where a process is known to be at work.
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: no arguments, no effect.
+        Self(unsafe { bpf_get_current_task() })
+    }
+
+    /// Its thread group id, and the name of the group's first thread; none for the kernel's own threads.
+    #[inline(always)]
+    pub fn process(self) -> Option<(u32, [u64; 2])> {
+        if read::<u32>(self.0, offset!(task_flags))? & PF_KTHREAD != 0 {
+            return None;
+        }
+        let leader: u64 = read(self.0, offset!(task_leader))?;
+        Some((read(self.0, offset!(task_tgid))?, read(leader, offset!(task_comm))?))
+    }
+}
+
+/// A `struct file`.
+#[derive(Clone, Copy)]
+pub struct File(u64);
+
+impl File {
+    pub fn at(address: u64) -> Self {
+        Self(address)
+    }
+
+    /// The socket that it is, if it is one.
+    #[inline(always)]
+    pub fn sock(self) -> Option<Sock> {
+        let inode: u64 = read(self.0, offset!(file_inode))?;
+        if read::<u16>(inode, offset!(inode_mode))? & S_IFMT != S_IFSOCK {
+            return None;
+        }
+        let socket: u64 = read(self.0, offset!(file_private))?;
+        let sk: u64 = read(socket, offset!(socket_sk))?;
+        (sk != 0).then_some(Sock(sk))
     }
 }

@@ -1,15 +1,13 @@
-//! How connections end: `tcp_send_active_reset`.
-use aya_ebpf::{
-    EbpfContext,
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_comm},
-};
+//! How connections break: resets sent and received, and those who kill from outside.
+use aya_ebpf::EbpfContext;
 use aya_log_ebpf::debug;
 use keepalive_trace_ebpf::{counter, flag, has, kind};
 
 use crate::{
     filter,
+    life::{emit_of, sign},
     maps::{config, count, emit, step},
-    sock::{Head, Sock, TCP_CLOSE},
+    sock::{Head, Sock, Task, state},
     timer,
 };
 
@@ -38,13 +36,35 @@ pub fn active_reset(ctx: &impl EbpfContext, sock: Sock, reason: Option<u32>) {
             record.flags |= flag::IN_TIMER;
             record.has |= known;
             record.late = late;
-        } else if record.state == TCP_CLOSE || record.flags & flag::DEAD == 0 {
+        } else if record.state == state::CLOSE || record.flags & flag::DEAD == 0 {
             // A process closes, disconnects or aborts. An orphan's other resets come from timers, in whatever task was there.
-            record.task_pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-            let comm = (&raw mut record.task_comm).cast();
-            // SAFETY: the helper fills exactly these 16 bytes.
-            unsafe { bpf_get_current_comm(comm, size_of_val(&record.task_comm) as u32) };
-            record.has |= has::TASK;
+            sign(record, Task::current().process());
         }
+    });
+}
+
+/// `tcp_reset`, by its tracepoint: a RST came. One that answers a SYN is told by the end of the handshake.
+#[inline(always)]
+pub fn peer_reset(ctx: &impl EbpfContext, sock: Sock) {
+    let Some(head) = Head::of(sock) else { return };
+    if head.state() == Some(state::SYN_SENT) {
+        return;
+    }
+    debug!(ctx, "tcp_receive_reset: state {}", head.state().unwrap_or(0));
+    emit_of(sock, &head, |record| record.kind = kind::PEER_RESET);
+}
+
+/// `tcp_abort`. It is called on listeners, requests and time-wait sockets too: none of them is a connection.
+#[inline(always)]
+pub fn aborted(ctx: &impl EbpfContext, sock: Sock) {
+    count(counter::RUNS);
+    let Some(head) = Head::of(sock) else { return };
+    let Some(state::ESTABLISHED..=state::FIN_WAIT2 | state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING) = head.state() else {
+        return;
+    };
+    debug!(ctx, "tcp_abort: state {}", head.state().unwrap_or(0));
+    emit_of(sock, &head, |record| {
+        record.kind = kind::ABORTED;
+        sign(record, Task::current().process());
     });
 }

@@ -9,8 +9,9 @@ use aya_log_ebpf::debug;
 use keepalive_trace_ebpf::{Record, counter, flag, has, kind, outcome};
 
 use crate::{
-    filter,
+    filter, life,
     maps::{Run, config, count, emit, run, step, zeroed},
+    replies,
     sock::{Head, Sock, Timer, jiffies},
 };
 
@@ -79,6 +80,7 @@ pub fn wakeup_exit(ret: i32) {
 
 #[inline(always)]
 pub fn time_wait(sock: Sock) {
+    life::leaves(sock);
     if let Some(run) = current(sock) {
         run.steps |= step::TIME_WAIT;
     }
@@ -105,6 +107,9 @@ pub fn exit(ctx: &impl EbpfContext) {
         rearmed(run, sock);
         if run.steps & step::WAKEUP != 0 {
             run.record.kind = kind::PROBE;
+            if run.record.has & has::RET != 0 && run.record.ret == 0 {
+                replies::expect(sock);
+            }
             if run.steps & step::WAKEUP_RETURNED == 0 {
                 count(counter::UNPAIRED);
             }

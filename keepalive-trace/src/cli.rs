@@ -7,7 +7,9 @@ use ipnet::IpNet;
 use crate::{
     model::{
         event::Attach,
+        owner::{Comm, Owners},
         selection::{PortRange, Selection},
+        tracker,
     },
     output::{Colors, Look},
 };
@@ -25,7 +27,7 @@ pub struct Cli {
 impl Cli {
     /// The command; with none, `trace`.
     pub fn chosen(self) -> Command {
-        self.command.unwrap_or(Command::Trace(self.trace))
+        self.command.unwrap_or_else(|| Command::Trace(Box::new(self.trace)))
     }
 }
 
@@ -33,7 +35,7 @@ impl Cli {
 pub enum Command {
     /// Stream events live, one line each, until Ctrl-C
     #[command(after_help = "Example: sudo keepalive-trace trace -D 5432,6379 --all")]
-    Trace(TraceArgs),
+    Trace(Box<TraceArgs>),
     /// Say what this kernel and these privileges allow, one line per need, with the remedy
     #[command(after_help = "Example: keepalive-trace check\nExit code 1 when `trace` cannot work here.")]
     Check(CheckArgs),
@@ -47,9 +49,18 @@ pub struct TraceArgs {
     pub output: OutputArgs,
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// Also show runs of the keepalive timer that sent nothing, and why
+    /// Also show connections as they open, and runs of the keepalive timer that sent nothing, and why
     #[arg(long)]
     pub all: bool,
+    /// Time the answers to probes as they come: takes a look at every ACK; otherwise they are told when the timer runs next
+    #[arg(long)]
+    pub rtt: bool,
+    /// At the end show every history, not only the worst
+    #[arg(long)]
+    pub histories: bool,
+    /// Keep so many histories, some 250 bytes each; past that the one that ended longest ago is forgotten, else the longest idle
+    #[arg(long, value_name = "N", default_value_t = tracker::CAPACITY as u32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
 }
 
 #[derive(Debug, Args)]
@@ -58,10 +69,16 @@ pub struct CheckArgs {
     pub kernel: KernelArgs,
 }
 
-/// Which connections: decided in the kernel.
+/// Which connections: decided in the kernel, but for their owners, whom it doesn't know.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
+    /// Only connections that this process holds; several with commas
+    #[arg(short = 'p', long = "pid", value_name = "PID", value_delimiter = ',')]
+    pub pids: Vec<u32>,
+    /// Only connections that a process of this name holds; several with commas
+    #[arg(long = "comm", value_name = "NAME", value_delimiter = ',')]
+    pub comms: Vec<String>,
     /// Only these local ports: a list of ports and ranges
     #[arg(short = 'L', long = "localport", value_name = "PORTS", value_delimiter = ',')]
     pub local_ports: Vec<PortRange>,
@@ -130,7 +147,8 @@ pub struct KernelArgs {
 
 impl FilterArgs {
     pub fn selection(&self) -> Selection {
-        let Self { local_ports, remote_ports, local_addresses, remote_addresses, ipv4, ipv6, netns, cgroup } = self;
+        let Self { pids: _, comms: _, local_ports, remote_ports, local_addresses, remote_addresses, ipv4, ipv6, netns, cgroup } =
+            self;
         Selection {
             local_ports: local_ports.clone(),
             remote_ports: remote_ports.clone(),
@@ -141,6 +159,12 @@ impl FilterArgs {
             netns: netns.clone(),
             cgroups: cgroup.clone(),
         }
+    }
+}
+
+impl FilterArgs {
+    pub fn owners(&self) -> Owners {
+        Owners { pids: self.pids.clone(), comms: self.comms.iter().map(|comm| Comm::from(comm.as_str())).collect() }
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::{
 use crate::{
     cli::TraceArgs,
     kernel::{
+        cgroups::Cgroups,
         facts,
         filters::Filters,
         layout,
@@ -19,7 +20,7 @@ use crate::{
     },
     model::{
         event::{Attach, Body, Event, Start},
-        tracker::{self, Tracker},
+        tracker::Tracker,
     },
     output::{self, Printer},
 };
@@ -42,12 +43,13 @@ async fn trace(args: &TraceArgs) -> Result<()> {
     let hz = facts::hz()?;
     let layout = layout::of_running_kernel()?;
     let verbose = args.kernel.verbose >= 2;
-    let options = Options { hz, layout: &layout, filters: &filters, ring_bytes: args.kernel.buffer, log: verbose };
+    let options =
+        Options { hz, layout: &layout, filters: &filters, ring_bytes: args.kernel.buffer, exact_replies: args.rtt, log: verbose };
     let mut probes = Probes::start(args.kernel.attach(), &options)?;
     let mut logger = verbose.then(|| probes.logger()).transpose()?;
-    let mut stream = Stream::open(&mut probes, Reader { hz, reasons: layout.reset_reasons })?;
+    let mut stream = Stream::open(&mut probes, Reader { hz, reasons: layout.reset_reasons, cgroups: Cgroups::mounted() })?;
 
-    let mut tracker = Tracker::new(tracker::CAPACITY);
+    let mut tracker = Tracker::new(hz, args.max_connections as usize, args.filters.owners());
     let mut live = Live { screen: Printer::new(&args.output.look()), all: args.all, limit: args.output.count, shown: 0 };
     let start = start(hz, &probes);
     if args.kernel.attach().is_none() && start.attach == Attach::Fentry {
@@ -59,29 +61,28 @@ async fn trace(args: &TraceArgs) -> Result<()> {
     live.screen.flush()?;
 
     let deadline = args.output.duration.map(|duration| time::Instant::now() + duration);
-    loop {
+    let mut flow = stream.begin(&mut probes, &mut tracker, &filters.netns, |event| live.show(event))?;
+    while flow == Flow::More {
+        live.screen.flush()?;
+        if let Some(logger) = &mut logger {
+            logger.flush();
+        }
         tokio::select! {
             biased;
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             () = sleep_until(deadline) => break,
-            waited = stream.wait() => waited?,
+            waited = stream.wait(tracker.next_settling()) => waited?,
         }
-        let flow = stream.drain(&mut tracker, |event| live.show(event))?;
-        live.screen.flush()?;
-        if let Some(logger) = &mut logger {
-            logger.flush();
-        }
-        if flow == Flow::Enough {
-            break;
-        }
+        flow = stream.drain(&mut probes, &mut tracker, |event| live.show(event))?;
     }
 
     // Out of the kernel first; then what had been seen is still told, and nothing can be lost unseen.
     probes.detach();
-    stream.drain(&mut tracker, |event| live.show(event))?;
-    stream.tell_losses(&mut tracker, |event| live.show(event))?;
+    stream.drain(&mut probes, &mut tracker, |event| live.show(event))?;
+    stream.finish(&mut tracker, |event| live.show(event))?;
     live.screen.show(&Event { mono_ns: facts::mono_ns(), body: Body::Stop(tracker.stop(live.shown)) })?;
+    live.screen.sum_up(tracker.histories(), args.histories)?;
     live.screen.flush()
 }
 
@@ -95,8 +96,8 @@ struct Live {
 
 impl Live {
     fn show(&mut self, event: &Event) -> Result<Flow> {
-        // Runs of the timer that sent nothing are for `--all`.
-        let wanted = self.all || !matches!(event.body, Body::Timer(..));
+        // Connections that open, and runs of the timer that sent nothing, are for `--all`.
+        let wanted = self.all || !matches!(event.body, Body::Timer(..) | Body::Open(..));
         let full = |shown| self.limit.is_some_and(|limit| shown >= limit);
         if wanted && !full(self.shown) {
             self.screen.show(event)?;

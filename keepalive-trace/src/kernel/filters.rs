@@ -23,7 +23,8 @@ pub struct Filters {
     pub bits: u32,
     ports: Vec<(u32, PortRange)>,
     addresses: Vec<(u32, IpNet)>,
-    netns: Vec<u32>,
+    /// Inodes; empty: all.
+    pub netns: Vec<u32>,
     cgroups: Vec<u64>,
 }
 

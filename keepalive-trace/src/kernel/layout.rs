@@ -13,8 +13,23 @@ use super::{
 /// The functions that are hooked.
 pub const HOOKS: [&str; 4] = ["tcp_keepalive_timer", "tcp_send_active_reset", "tcp_write_wakeup", "tcp_time_wait"];
 
-const STRUCTS: [&str; 8] =
-    ["timer_list", "sock", "inet_connection_sock", "tcp_sock", "net", "cgroup", "kernfs_node", "bpf_link_info"];
+/// Those that are hooked where the kernel has them. Without one of them less is known, and `check` says what.
+pub const MORE_HOOKS: [&str; 5] = ["tcp_abort", "security_sock_graft", "tcp_set_keepalive", "tcp_setsockopt", "tcp_ack"];
+
+const STRUCTS: [&str; 12] = [
+    "timer_list",
+    "sock",
+    "inet_connection_sock",
+    "tcp_sock",
+    "net",
+    "cgroup",
+    "kernfs_node",
+    "bpf_link_info",
+    "task_struct",
+    "file",
+    "inode",
+    "socket",
+];
 const REASONS: &str = "sk_rst_reason";
 const REASON_PREFIX: &str = "SK_RST_REASON_";
 /// The enum's end marker: it counts the reasons and is none.
@@ -31,7 +46,7 @@ pub struct Layout {
     pub reason_arg: Option<u32>,
     /// The kernel's own names of the reset reasons by value, without `SK_RST_REASON_`; empty where it has none.
     pub reset_reasons: BTreeMap<u32, String>,
-    /// Those of [`HOOKS`] that the kernel has as functions.
+    /// Those of [`HOOKS`] and [`MORE_HOOKS`] that the kernel has as functions.
     pub functions: BTreeSet<&'static str>,
     /// Whether the kernel counts the kprobe programs that it skips, as it does since it can tell of missed kprobes at all.
     pub counts_skipped_kprobes: bool,
@@ -52,14 +67,14 @@ pub fn of_running_kernel() -> anyhow::Result<Layout> {
 ///
 /// The bytes are no sound BTF of this machine's byte order, or the kernel lacks a member that nothing works without.
 pub fn layout(btf: &[u8]) -> Result<Layout, BtfError> {
-    let wanted: Vec<&str> = [&STRUCTS[..], &HOOKS[..], &[REASONS]].concat();
+    let wanted: Vec<&str> = [&STRUCTS[..], &HOOKS[..], &MORE_HOOKS[..], &[REASONS]].concat();
     let btf = Btf::parse(btf, &wanted)?;
     Ok(Layout {
         offsets: offsets(&btf)?,
         reason_arg: reason_arg(&btf)?,
         reset_reasons: reset_reasons(&btf),
         counts_skipped_kprobes: field(&btf, "bpf_link_info.perf_event.kprobe.missed").is_ok(),
-        functions: HOOKS.into_iter().filter(|name| btf.named(kind::FUNC, name).next().is_some()).collect(),
+        functions: HOOKS.into_iter().chain(MORE_HOOKS).filter(|name| btf.named(kind::FUNC, name).next().is_some()).collect(),
     })
 }
 
@@ -99,6 +114,15 @@ fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         snd_nxt: need("tcp_sock.snd_nxt", 4)?,
         mstamp: maybe("tcp_sock.tcp_mstamp", 8)?,
 
+        protocol: maybe("sock.sk_protocol", 2)?,
+        err: maybe("sock.sk_err", 4)?,
+        lingertime: maybe("sock.sk_lingertime", 8)?,
+        snd_una: maybe("tcp_sock.snd_una", 4)?,
+        snd_wnd: maybe("tcp_sock.snd_wnd", 4)?,
+        rcv_nxt: maybe("tcp_sock.rcv_nxt", 4)?,
+        copied_seq: maybe("tcp_sock.copied_seq", 4)?,
+        linger2: maybe("tcp_sock.linger2", 4)?,
+
         net_inum: need("net.ns.inum", 4)?,
         sysctl_time: need("net.ipv4.sysctl_tcp_keepalive_time", 4)?,
         sysctl_intvl: need("net.ipv4.sysctl_tcp_keepalive_intvl", 4)?,
@@ -107,6 +131,15 @@ fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         cgroup_kn: maybe("cgroup.kn", 8)?,
         kernfs_id: maybe("kernfs_node.id", 8)?,
         cgroup_parent: cgroup_parent(btf)?,
+
+        task_tgid: maybe("task_struct.tgid", 4)?,
+        task_flags: maybe("task_struct.flags", 4)?,
+        task_leader: maybe("task_struct.group_leader", 8)?,
+        task_comm: maybe("task_struct.comm", 16)?,
+        file_inode: maybe("file.f_inode", 8)?,
+        file_private: maybe("file.private_data", 8)?,
+        inode_mode: maybe("inode.i_mode", 2)?,
+        socket_sk: maybe("socket.sk", 8)?,
     })
 }
 

@@ -4,7 +4,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{FEntry, FExit, KProbe, Program, ProgramError, fentry::FEntryLink, fexit::FExitLink, kprobe::KProbeLink},
+    programs::{
+        FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, fentry::FEntryLink, fexit::FExitLink, iter::IterLink,
+        kprobe::KProbeLink, raw_trace_point::RawTracePointLink,
+    },
 };
 use aya_log::EbpfLogger;
 use keepalive_trace_ebpf::Config;
@@ -14,7 +17,12 @@ use nix::{
 };
 use zerocopy::IntoBytes as _;
 
-use super::{facts, filters::Filters, hits::Hits, layout::Layout};
+use super::{
+    facts,
+    filters::Filters,
+    hits::Hits,
+    layout::{Layout, MORE_HOOKS},
+};
 use crate::model::event::Attach;
 
 /// Built by the build script.
@@ -27,27 +35,51 @@ const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
 const LOG_OFF: u8 = 0;
 const LOG_DEBUG: u8 = 4;
 
-/// Program, function. Exits come before entries, so that no entry is left waiting for an exit that nobody sees.
-const KPROBES: [(&str, &str); 5] = [
+/// A program, and the function that it hooks.
+type Hook = (&'static str, &'static str);
+
+/// Exits come before entries, so that no entry is left waiting for an exit that nobody sees.
+const KPROBES: [Hook; 8] = [
     ("keepalive_timer_kretprobe", "tcp_keepalive_timer"),
     ("write_wakeup_kretprobe", "tcp_write_wakeup"),
     ("write_wakeup_kprobe", "tcp_write_wakeup"),
     ("time_wait_kprobe", "tcp_time_wait"),
     ("keepalive_timer_kprobe", "tcp_keepalive_timer"),
+    ("abort_kprobe", "tcp_abort"),
+    ("sock_graft_kprobe", "security_sock_graft"),
+    ("set_keepalive_kprobe", "tcp_set_keepalive"),
 ];
-const FENTRIES: [(&str, &str); 5] = [
+const FENTRIES: [Hook; 8] = [
     ("keepalive_timer_fexit", "tcp_keepalive_timer"),
     ("write_wakeup_fexit", "tcp_write_wakeup"),
     ("write_wakeup_fentry", "tcp_write_wakeup"),
     ("time_wait_fentry", "tcp_time_wait"),
     ("keepalive_timer_fentry", "tcp_keepalive_timer"),
+    ("abort_fentry", "tcp_abort"),
+    ("sock_graft_fentry", "security_sock_graft"),
+    ("set_keepalive_fentry", "tcp_set_keepalive"),
 ];
 
-/// The functions whose entries make events.
-const EVENT_SOURCES: [&str; 2] = ["tcp_keepalive_timer", "tcp_send_active_reset"];
+/// `setsockopt()`. The function takes a struct by value, which fentry hooks from 6.1 on; kprobes hook it everywhere.
+const SETSOCKOPT_KPROBES: [Hook; 2] = [("setsockopt_kretprobe", "tcp_setsockopt"), ("setsockopt_kprobe", "tcp_setsockopt")];
+const SETSOCKOPT_FEXIT: Hook = ("setsockopt_fexit", "tcp_setsockopt");
+
+/// Answers to probes, as they come.
+const ACK_KPROBE: Hook = ("ack_kprobe", "tcp_ack");
+const ACK_FENTRY: Hook = ("ack_fentry", "tcp_ack");
+
+/// Program, tracepoint: the same however functions are hooked.
+const TRACEPOINTS: [Hook; 2] = [("set_state", "inet_sock_set_state"), ("receive_reset", "tcp_receive_reset")];
+
+/// Program, kind of list: what walks through the kernel's lists when asked to.
+const WALKERS: [Hook; 2] = [("sockets", "tcp"), ("holders", "task_file")];
+
+/// The functions whose entries make events, each counted in `counter::RUNS`.
+const EVENT_SOURCES: [&str; 5] =
+    ["tcp_keepalive_timer", "tcp_send_active_reset", "tcp_abort", "security_sock_graft", "tcp_set_keepalive"];
 
 /// The program for `tcp_send_active_reset`: by how the kernel is hooked, and by where its reason is.
-fn active_reset(attach: Attach, reason_arg: Option<u32>) -> (&'static str, &'static str) {
+fn active_reset(attach: Attach, reason_arg: Option<u32>) -> Hook {
     let program = match (attach, reason_arg) {
         (Attach::Kprobe, Some(2)) => "active_reset_arg2_kprobe",
         (Attach::Kprobe, _) => "active_reset_kprobe",
@@ -64,6 +96,8 @@ pub struct Options<'a> {
     pub layout: &'a Layout,
     pub filters: &'a Filters,
     pub ring_bytes: u32,
+    /// See answers to probes as they come, which takes a look at every ACK.
+    pub exact_replies: bool,
     /// Have the kernel side log every step.
     pub log: bool,
 }
@@ -74,6 +108,8 @@ pub struct Probes {
     pub attach: Attach,
     /// Counters of the calls of the functions that events come from, where the kernel does not count what it skips.
     pub hits: Vec<Hits>,
+    /// Those of [`WALKERS`] that this kernel can load.
+    walkers: Vec<&'static str>,
     links: Vec<Link>,
 }
 
@@ -84,6 +120,7 @@ enum Link {
     KProbe(KProbeLink),
     FEntry(FEntryLink),
     FExit(FExitLink),
+    RawTracePoint(RawTracePointLink),
 }
 
 impl Probes {
@@ -106,8 +143,12 @@ impl Probes {
         // Before 5.11 maps are charged to this limit. Where we may not raise it, the map's own error tells.
         let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
 
-        let config =
-            Config { hz: options.hz, has_reason: u32::from(options.layout.reason_arg.is_some()), filters: options.filters.bits };
+        let config = Config {
+            hz: options.hz,
+            has_reason: u32::from(options.layout.reason_arg.is_some()),
+            filters: options.filters.bits,
+            exact_replies: options.exact_replies.into(),
+        };
         let log_level = if options.log { LOG_DEBUG } else { LOG_OFF };
         let mut ebpf = EbpfLoader::new()
             .btf(None)
@@ -119,22 +160,83 @@ impl Probes {
             .map_err(|error| explain(errno(&error), anyhow!(error), "load the eBPF maps"))?;
         options.filters.install(&mut ebpf)?;
 
-        let mut probes = Self { ebpf, attach, hits: Vec::new(), links: Vec::new() };
+        let mut probes = Self { ebpf, attach, hits: Vec::new(), walkers: Vec::new(), links: Vec::new() };
+        // Fifteen megabytes while it lives.
+        let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
+        probes.load_walkers(&btf);
         let reset = active_reset(attach, options.layout.reason_arg);
+        let there = |(_, function): &Hook| options.layout.functions.contains(function) || !MORE_HOOKS.contains(function);
+        let hooks = |all: &[Hook], ack: Hook| {
+            let ack = options.exact_replies.then_some(ack);
+            [reset].into_iter().chain(all.iter().copied()).chain(ack).filter(there).collect::<Vec<_>>()
+        };
         match attach {
             Attach::Kprobe => {
-                probes.attach_kprobes(reset)?;
+                probes.attach_kprobes(&hooks(&[&KPROBES[..], &SETSOCKOPT_KPROBES].concat(), ACK_KPROBE))?;
                 if !options.layout.counts_skipped_kprobes {
-                    probes.hits = EVENT_SOURCES.into_iter().map(Hits::of).collect::<Result<_>>()?;
+                    let sources = EVENT_SOURCES.into_iter().filter(|function| there(&("", function)));
+                    probes.hits = sources.map(Hits::of).collect::<Result<_>>()?;
                 }
             }
-            Attach::Fentry => probes.attach_fentries(reset)?,
+            Attach::Fentry => {
+                probes.attach_fentries(&hooks(&FENTRIES, ACK_FENTRY), &btf)?;
+                probes.attach_setsockopt(&btf);
+            }
         }
+        probes.attach_tracepoints()?;
         Ok(probes)
     }
 
-    fn attach_kprobes(&mut self, reset: (&str, &str)) -> Result<()> {
-        for (name, function) in [reset].into_iter().chain(KPROBES) {
+    /// Without them the connections that are there already come to be known as something happens on them, and owners by what
+    /// they do.
+    fn load_walkers(&mut self, btf: &Btf) {
+        for (name, list) in WALKERS {
+            let loaded = self.program(name).and_then(|program| {
+                let program: &mut Iter = program.try_into()?;
+                Ok(program.load(list, btf)?)
+            });
+            match loaded {
+                Ok(()) => self.walkers.push(name),
+                Err(error) => log::warn!("this kernel has no list of its own for us (iter/{list}): {error:#}"),
+            }
+        }
+    }
+
+    /// A walk through a list of the kernel's, about to begin; none where this kernel can't.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn walker(&mut self, name: &'static str) -> Result<Option<IterLink>> {
+        if !self.walkers.contains(&name) {
+            return Ok(None);
+        }
+        let program: &mut Iter = self.program(name)?.try_into()?;
+        let attached = program.attach().and_then(|id| program.take_link(id));
+        attached.map(Some).with_context(|| format!("cannot attach the program {name}"))
+    }
+
+    fn attach_tracepoints(&mut self) -> Result<()> {
+        for (name, tracepoint) in TRACEPOINTS {
+            let program: &mut RawTracePoint = self.program(name)?.try_into()?;
+            let attached = program.load().and_then(|()| program.attach(tracepoint)).and_then(|id| program.take_link(id));
+            let link = attached.map_err(|error| refused(error, "a raw tracepoint", tracepoint))?;
+            self.links.push(Link::RawTracePoint(link));
+        }
+        Ok(())
+    }
+
+    /// Where fentry can't, kprobes do; where they can't either, a change is noticed when the timer runs next.
+    fn attach_setsockopt(&mut self, btf: &Btf) {
+        if let Err(error) = self.attach_fentries(&[SETSOCKOPT_FEXIT], btf) {
+            log::info!("{error:#}: trying kprobes");
+            if let Err(error) = self.attach_kprobes(&SETSOCKOPT_KPROBES) {
+                log::warn!("who changes settings stays unknown: {error:#}");
+            }
+        }
+    }
+
+    fn attach_kprobes(&mut self, hooks: &[Hook]) -> Result<()> {
+        for &(name, function) in hooks {
             let program: &mut KProbe = self.program(name)?.try_into()?;
             let attached = program.load().and_then(|()| program.attach(function, 0)).and_then(|id| program.take_link(id));
             let link = attached.map_err(|error| refused(error, "kprobe", function))?;
@@ -143,12 +245,11 @@ impl Probes {
         Ok(())
     }
 
-    fn attach_fentries(&mut self, reset: (&str, &str)) -> Result<()> {
-        let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF, which fentry needs")?;
-        for (name, function) in [reset].into_iter().chain(FENTRIES) {
+    fn attach_fentries(&mut self, hooks: &[Hook], btf: &Btf) -> Result<()> {
+        for &(name, function) in hooks {
             let link = match self.program(name)? {
-                Program::FEntry(program) => attach_fentry(program, function, &btf).map(Link::FEntry),
-                Program::FExit(program) => attach_fexit(program, function, &btf).map(Link::FExit),
+                Program::FEntry(program) => attach_fentry(program, function, btf).map(Link::FEntry),
+                Program::FExit(program) => attach_fexit(program, function, btf).map(Link::FExit),
                 _ => bail!("the program {name} is of another kind"),
             };
             self.links.push(link.map_err(|error| refused(error, "fentry", function))?);
@@ -205,8 +306,12 @@ fn refused(error: ProgramError, how: &str, function: &str) -> anyhow::Error {
     match errno {
         Some(Errno::EPERM) => explain(errno, error, &what),
         _ => {
-            let other = if how == "kprobe" { "fentry" } else { "kprobe" };
-            error.context(format!("cannot {what} (try --attach {other}; `keepalive-trace check` says more)"))
+            let other = match how {
+                "kprobe" => "try --attach fentry; ",
+                "fentry" => "try --attach kprobe; ",
+                _ => "",
+            };
+            error.context(format!("cannot {what} ({other}`keepalive-trace check` says more)"))
         }
     }
 }

@@ -4,13 +4,17 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
-use keepalive_trace_ebpf::{Record, flag, has, kind, outcome};
+use keepalive_trace_ebpf::{Held, Record, flag, has, kind, outcome};
 
+use super::cgroups::Cgroups;
 use crate::model::{
-    event::{Body, Connection, Event, Family, Outcome, Probe, ProbeResult, Reset, Task, Timer},
+    errno::Errno,
+    event::{Family, Outcome, Probe, ProbeResult, Reset, Timer},
+    owner::{Comm, Task},
     settings::{Settings, Sourced},
+    sighting::{Clock, Closed, Left, Sighting, Socket, What},
     state::State,
-    tracker::{Identity, Tracker},
+    tracker::Holding,
     verdict::Verdict,
 };
 
@@ -24,77 +28,92 @@ pub struct Reader {
     pub hz: u32,
     /// The kernel's names of reset reasons.
     pub reasons: BTreeMap<u32, String>,
+    pub cgroups: Cgroups,
 }
 
 impl Reader {
-    /// The event that a record tells; none where the record makes no sense.
-    pub fn event(&self, record: &Record, tracker: &mut Tracker) -> Option<Event> {
+    /// What a record tells; none where the record makes no sense.
+    pub fn sighting(&mut self, record: &Record) -> Option<Sighting> {
+        let what = self.what(record)?;
         let family = match record.family {
             AF_INET => Family::V4,
             AF_INET6 => Family::V6,
             _ => return None,
         };
-        let identity = Identity {
-            sock: record.sk,
-            netns: known(record, has::NETNS, record.netns),
-            local: address(record.laddr, record.lport),
-            remote: address(record.raddr, record.rport),
-        };
         let with_settings = |value| known(record, has::SETTINGS, value);
-        let connection = Connection {
-            id: tracker.sighted(identity, record.mono_ns),
+        // The window's probes are counted in the same place.
+        let window = what == What::Snapshot && (record.unsent != 0 || record.unacked != 0);
+        let socket = Socket {
+            address: record.sk,
             cookie: (record.cookie != 0).then_some(record.cookie),
             family,
-            local: identity.local,
-            remote: identity.remote,
-            netns: identity.netns,
-            cgroup_id: known(record, has::CGROUP, record.cgroup),
+            local: address(record.laddr, record.lport),
+            remote: address(record.raddr, record.rport),
+            netns: known(record, has::NETNS, record.netns),
+            cgroup: known(record, has::CGROUP, record.cgroup).and_then(|id| self.cgroups.path(id)),
             state: State(record.state),
+            orphan: record.flags & flag::DEAD != 0,
             settings: self.settings(record),
             idle_ms: with_settings(record.ack_age.min(record.data_age)).map(|age| self.ms(age.into()).unsigned_abs()),
-            probes_out: with_settings(record.probes_out.into()),
-        };
-        let next_ms = known(record, has::NEXT, self.ms(record.next.into()));
-        let late_ms = known(record, has::LATE, self.ms(record.late.into()));
-        let body = match record.kind {
-            kind::PROBE => Body::Probe(
-                connection,
-                Probe {
-                    n: with_settings(u32::from(record.probes_out) + 1),
-                    result: known(record, has::RET, ProbeResult::of(record.ret)),
-                    next_ms,
-                    late_ms,
-                },
+            probes_out: with_settings(record.probes_out.into()).filter(|_| !window),
+            clock: known(
+                record,
+                has::SETTINGS,
+                Clock { now: record.jiffies, acked: record.jiffies.wrapping_sub(record.ack_age) },
             ),
-            kind::TIMER => Body::Timer(connection, Timer { outcome: timer_outcome(record.outcome)?, next_ms, late_ms }),
-            kind::RESET => {
-                tracker.ended(&identity);
-                Body::Reset(connection, self.reset(record))
-            }
-            _ => return None,
         };
-        Some(Event { mono_ns: record.mono_ns, body })
+        Some(Sighting { mono_ns: record.mono_ns, socket, what })
     }
 
-    fn reset(&self, record: &Record) -> Reset {
+    fn what(&self, record: &Record) -> Option<What> {
+        let next_ms = known(record, has::NEXT, self.ms(record.next.into()));
+        let late_ms = known(record, has::LATE, self.ms(record.late.into()));
+        let since_us = known(record, has::SINCE, record.since_ns / 1000);
+        let by = known(record, has::TASK, Task { pid: record.task_pid, comm: comm(record.task_comm) });
+        Some(match record.kind {
+            kind::PROBE => What::Probe(Probe {
+                n: known(record, has::SETTINGS, u32::from(record.probes_out) + 1),
+                result: known(record, has::RET, ProbeResult::of(record.ret)),
+                next_ms,
+                late_ms,
+            }),
+            kind::TIMER => What::Timer(Timer { outcome: timer_outcome(record.outcome)?, next_ms, late_ms }),
+            kind::RESET => What::Reset(self.reset(record, by)),
+            kind::SNAPSHOT => What::Snapshot,
+            kind::CONNECTED => What::Connected { connect_us: since_us, opener: by },
+            kind::ACCEPTED => What::Accepted { by },
+            kind::SET => What::Set { by },
+            kind::ACKED => What::Acked,
+            kind::PEER_RESET => What::PeerReset,
+            kind::ABORTED => What::Aborted { by },
+            kind::CLOSED => What::Closed(closed(record, by, since_us)),
+            _ => return None,
+        })
+    }
+
+    fn reset(&self, record: &Record, task: Option<Task>) -> Reset {
         let in_timer = record.flags & flag::IN_TIMER != 0;
         let orphan = record.flags & flag::DEAD != 0;
         let reason = |number| self.reasons.get(&number).cloned().unwrap_or_else(|| format!("reason-{number}"));
         Reset {
             reason: known(record, has::REASON, record.reason).map(reason),
             cause: in_timer.then(|| Verdict::of_timer(State(record.state), orphan, record.user_timeout_ms)),
-            task: known(record, has::TASK, ()).map(|()| Task { pid: record.task_pid, comm: comm(record.task_comm) }),
+            task,
         }
     }
 
     fn settings(&self, record: &Record) -> Option<Settings> {
         known(record, has::SETTINGS, ())?;
         known(record, has::SYSCTL, ())?;
-        let seconds = |picked: Sourced<i64>| Sourced { value: picked.value / i64::from(self.hz), origin: picked.origin };
+        let seconds = |socket: u32, sysctl: i32| {
+            let picked = Sourced::pick(i64::from(socket), i64::from(sysctl));
+            let value = i32::try_from(picked.value / i64::from(self.hz)).unwrap_or(i32::MAX);
+            Sourced { value, origin: picked.origin }
+        };
         Some(Settings {
             keepalive: record.flags & flag::KEEPOPEN != 0,
-            time_s: seconds(Sourced::pick(record.sock_time.into(), record.sysctl_time.into())),
-            intvl_s: seconds(Sourced::pick(record.sock_intvl.into(), record.sysctl_intvl.into())),
+            time_s: seconds(record.sock_time, record.sysctl_time),
+            intvl_s: seconds(record.sock_intvl, record.sysctl_intvl),
             probes: Sourced::pick(record.sock_probes.into(), record.sysctl_probes.into()),
             user_timeout_ms: record.user_timeout_ms,
         })
@@ -103,6 +122,43 @@ impl Reader {
     /// Jiffies in milliseconds.
     fn ms(&self, jiffies: i64) -> i64 {
         jiffies * 1000 / i64::from(self.hz)
+    }
+}
+
+fn closed(record: &Record, by: Option<Task>, trying_us: Option<u64>) -> Closed {
+    let from = State(record.old_state);
+    // A FIN takes a number too. It is counted until somebody reads past the end, as nobody has who leaves bytes unread.
+    let fin = u32::from(from == State::CLOSE_WAIT || from == State::LAST_ACK);
+    Closed {
+        from,
+        errno: known(record, has::ERR, record.err).and_then(|err| u16::try_from(err).ok()).filter(|err| *err != 0).map(Errno),
+        in_timer: record.flags & flag::IN_TIMER != 0,
+        time_wait: record.flags & flag::TIME_WAIT != 0,
+        by,
+        trying_us: trying_us.filter(|_| from == State::SYN_SENT),
+        left: known(
+            record,
+            has::LEFT,
+            Left {
+                unacked: record.unacked,
+                unsent: record.unsent,
+                unread: record.unread.saturating_sub(fin),
+                window: record.window,
+                no_linger2: record.flags & flag::NO_LINGER2 != 0,
+                linger_zero: record.flags & flag::LINGER_ZERO != 0,
+            },
+        ),
+    }
+}
+
+/// A process that holds a socket.
+pub fn holding(held: &Held) -> Holding {
+    Holding {
+        socket: held.sk,
+        netns: (held.netns != 0).then_some(held.netns),
+        local_port: held.lport,
+        remote_port: held.rport,
+        task: Task { pid: held.pid, comm: comm(held.comm) },
     }
 }
 
@@ -129,11 +185,8 @@ fn timer_outcome(number: u8) -> Option<Outcome> {
     })
 }
 
-/// A task's name up to its NUL; bytes that are no UTF-8 are replaced.
-fn comm(words: [u64; 2]) -> String {
-    let bytes: [u8; 16] = zerocopy::transmute!(words);
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
+fn comm(words: [u64; 2]) -> Comm {
+    Comm(zerocopy::transmute!(words))
 }
 
 #[cfg(test)]
@@ -144,7 +197,8 @@ mod tests {
     use crate::model::settings::Origin;
 
     fn reader() -> Reader {
-        Reader { hz: 250, reasons: BTreeMap::from([(15, "TCP_KEEPALIVE_TIMEOUT".to_owned())]) }
+        let reasons = BTreeMap::from([(15, "TCP_KEEPALIVE_TIMEOUT".to_owned())]);
+        Reader { hz: 250, reasons, cgroups: Cgroups::default() }
     }
 
     fn record() -> Record {
@@ -172,50 +226,65 @@ mod tests {
         }
     }
 
+    fn read(record: &Record) -> (Socket, What) {
+        let Sighting { socket, what, .. } = reader().sighting(record).unwrap();
+        (socket, what)
+    }
+
     #[test]
     fn jiffies_become_seconds_and_each_value_names_its_origin() {
-        let event = reader().event(&record(), &mut Tracker::new(1)).unwrap();
-        let Body::Probe(connection, probe) = event.body else { panic!("not a probe") };
-        let settings = connection.settings.unwrap();
+        let (socket, what) = read(&record());
+        let settings = socket.settings.unwrap();
         assert_eq!(settings.time_s, Sourced { value: 1, origin: Origin::Socket });
         assert_eq!(settings.intvl_s, Sourced { value: 75, origin: Origin::Sysctl });
         assert_eq!(settings.probes, Sourced { value: 9, origin: Origin::Sysctl });
-        assert_eq!(connection.idle_ms, Some(1004));
-        assert_eq!(probe, Probe { n: Some(2), result: Some(ProbeResult::Sent), next_ms: Some(75_000), late_ms: Some(4) });
+        assert_eq!(socket.idle_ms, Some(1004));
+        let probe = Probe { n: Some(2), result: Some(ProbeResult::Sent), next_ms: Some(75_000), late_ms: Some(4) };
+        assert_eq!(what, What::Probe(probe));
     }
 
     #[test]
     fn what_the_kernel_lacks_stays_unknown() {
-        let record = Record { has: 0, ..record() };
-        let event = reader().event(&record, &mut Tracker::new(1)).unwrap();
-        let Body::Probe(connection, probe) = event.body else { panic!("not a probe") };
-        assert_eq!((connection.settings, connection.idle_ms, connection.netns, connection.cookie), (None, None, None, None));
-        assert_eq!(probe, Probe { n: None, result: None, next_ms: None, late_ms: None });
+        let (socket, what) = read(&Record { has: 0, ..record() });
+        assert_eq!((socket.settings, socket.idle_ms, socket.netns, socket.cookie), (None, None, None, None));
+        assert_eq!(what, What::Probe(Probe { n: None, result: None, next_ms: None, late_ms: None }));
+        let (_, what) = read(&Record { has: 0, kind: kind::CLOSED, old_state: 1, ..record() });
+        assert_eq!(what, What::Closed(Closed { from: State::ESTABLISHED, ..Closed::default() }));
     }
 
     #[test]
     fn an_ipv4_mapped_connection_has_ipv4_addresses_on_an_ipv6_socket() {
-        let event = reader().event(&Record { family: AF_INET6, ..record() }, &mut Tracker::new(1)).unwrap();
-        let Body::Probe(connection, _) = event.body else { panic!("not a probe") };
-        assert_eq!(connection.family, Family::V6);
-        assert_eq!(connection.local.to_string(), "127.0.0.1:40000");
+        let (socket, _) = read(&Record { family: AF_INET6, ..record() });
+        assert_eq!(socket.family, Family::V6);
+        assert_eq!(socket.local.to_string(), "127.0.0.1:40000");
     }
 
     #[test]
     fn numbers_that_mean_nothing_are_refused_and_unknown_reasons_keep_their_number() {
-        let mut tracker = Tracker::new(8);
-        assert_eq!(reader().event(&Record { family: 77, ..record() }, &mut tracker), None);
-        assert_eq!(reader().event(&Record { kind: 77, ..record() }, &mut tracker), None);
-        assert_eq!(reader().event(&Record { kind: kind::TIMER, outcome: 77, ..record() }, &mut tracker), None);
-        let reset = reader().reset(&Record { reason: 77, has: has::REASON, ..record() });
+        let mut reader = reader();
+        assert_eq!(reader.sighting(&Record { family: 77, ..record() }), None);
+        assert_eq!(reader.sighting(&Record { kind: 77, ..record() }), None);
+        assert_eq!(reader.sighting(&Record { kind: kind::TIMER, outcome: 77, ..record() }), None);
+        let reset = reader.reset(&Record { reason: 77, has: has::REASON, ..record() }, None);
         assert_eq!(reset.reason.as_deref(), Some("reason-77"));
-        let reset = reader().reset(&Record { reason: 15, has: has::REASON, ..record() });
+        let reset = reader.reset(&Record { reason: 15, has: has::REASON, ..record() }, None);
         assert_eq!(reset.reason.as_deref(), Some("TCP_KEEPALIVE_TIMEOUT"));
     }
 
     #[test]
-    fn a_task_name_ends_at_its_nul_and_may_be_no_text_at_all() {
-        assert_eq!(comm(zerocopy::transmute!(*b"nginx\0garbage...")), "nginx");
-        assert_eq!(comm([u64::MAX; 2]).chars().count(), 16);
+    fn a_fin_is_not_taken_for_an_unread_byte() {
+        let left = |old_state, unread| {
+            let record = Record { kind: kind::CLOSED, has: has::LEFT, old_state, unread, ..record() };
+            let What::Closed(Closed { left: Some(left), .. }) = read(&record).1 else { panic!("not closed") };
+            left.unread
+        };
+        assert_eq!([left(1, 6), left(8, 6), left(8, 1), left(8, 0)], [6, 5, 0, 0]);
+    }
+
+    #[test]
+    fn probes_of_a_closed_window_are_not_taken_for_keepalive() {
+        let snapshot = Record { kind: kind::SNAPSHOT, ..record() };
+        assert_eq!(read(&snapshot).0.probes_out, Some(1));
+        assert_eq!(read(&Record { unsent: 9, ..snapshot }).0.probes_out, None);
     }
 }

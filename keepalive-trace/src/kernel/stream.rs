@@ -10,9 +10,17 @@ use tokio::{
 };
 use zerocopy::FromBytes as _;
 
-use super::{facts, losses::Losses, probes::Probes, record::Reader};
+use super::{
+    facts,
+    losses::Losses,
+    owner::Owners,
+    probes::Probes,
+    record::{Reader, holding},
+    sockets::Snapshot,
+};
 use crate::model::{
     event::{Body, Event},
+    sighting::{Sighting, What},
     tracker::Tracker,
 };
 
@@ -26,13 +34,19 @@ const AWAKE: Duration = Duration::from_nanos(2 * WAKE_NS);
 /// How often the loss counters are read, whatever happens.
 const LOSSES: Duration = Duration::from_secs(1);
 
+/// How many records are taken out of the ring at a time.
+const BATCH: usize = 1024;
+
 /// Everything that the probes see, in order.
 pub struct Stream {
     ring: AsyncFd<RingBuf<MapData>>,
     reader: Reader,
     losses: Losses,
+    owners: Owners,
     awake_until: Instant,
     next_losses: Instant,
+    batch: Vec<Sighting>,
+    events: Vec<Event>,
 }
 
 impl Stream {
@@ -47,22 +61,60 @@ impl Stream {
             ring,
             reader,
             losses: Losses::watch(&mut probes.ebpf, std::mem::take(&mut probes.hits))?,
+            owners: Owners::default(),
             awake_until: Instant::now() + AWAKE,
             next_losses: Instant::now() + LOSSES,
+            batch: Vec::with_capacity(BATCH),
+            events: Vec::new(),
         })
     }
 
-    /// Waits until it is time to look into the ring again. Safe to cancel.
+    /// Hands over the connections that are there already, in order with all that happens meanwhile. To be called once, when
+    /// everything is attached: then nothing is missed between, and what is seen twice is known by its socket.
+    ///
+    /// # Errors
+    /// When the kernel's lists can't be read, or `sink` fails.
+    pub fn begin(
+        &mut self,
+        probes: &mut Probes,
+        tracker: &mut Tracker,
+        netns: &[u32],
+        mut sink: impl FnMut(&Event) -> Result<Flow>,
+    ) -> Result<Flow> {
+        let Snapshot { connections, holders, failures } = Snapshot::take(probes, &mut self.owners, netns)?;
+        for failure in failures {
+            log::warn!("some connections come to be known only as something happens on them: {failure:#}");
+        }
+        let mut there: Vec<Sighting> = connections.iter().filter_map(|record| self.reader.sighting(record)).collect();
+        self.fill(usize::MAX);
+        there.append(&mut self.batch);
+        there.sort_by_key(|sighting| sighting.mono_ns);
+        // Owners are known before anything is told, and connections before their owners can be.
+        tracker.expect_holders(holders.iter().map(holding).collect());
+        let mut flow = Flow::More;
+        for sighting in &there {
+            flow = self.follow(sighting, tracker, &mut sink)?;
+            if flow == Flow::Enough {
+                break;
+            }
+        }
+        tracker.expect_holders(Vec::new());
+        Ok(flow)
+    }
+
+    /// Waits until it is time to look into the ring again, or `moment` has come (CLOCK_MONOTONIC, nanoseconds). Safe to cancel.
     ///
     /// # Errors
     /// When the ring can't be polled.
-    pub async fn wait(&mut self) -> Result<()> {
+    pub async fn wait(&mut self, moment: Option<u64>) -> Result<()> {
         if Instant::now() < self.awake_until {
             time::sleep(POLL).await;
             return Ok(());
         }
+        let moment = moment.map(|moment| Instant::now() + Duration::from_nanos(moment.saturating_sub(facts::mono_ns())));
+        let next = moment.map_or(self.next_losses, |moment| moment.min(self.next_losses));
         tokio::select! {
-            () = time::sleep_until(self.next_losses) => {}
+            () = time::sleep_until(next) => {}
             ready = self.ring.readable() => {
                 ready.context("cannot poll the ring buffer")?.clear_ready();
                 self.awake_until = Instant::now() + AWAKE;
@@ -74,19 +126,29 @@ impl Stream {
     /// Hands over what is in the ring, until `sink` has had enough; once a second also what was lost.
     ///
     /// # Errors
-    /// When the counters can't be read, or `sink` fails.
-    pub fn drain(&mut self, tracker: &mut Tracker, mut sink: impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {
-        while let Some(item) = self.ring.get_mut().next() {
-            self.awake_until = Instant::now() + AWAKE;
-            let event = Record::read_from_bytes(&item).ok().and_then(|record| self.reader.event(&record, tracker));
-            let Some(event) = event else {
-                self.losses.unreadable();
-                continue;
-            };
-            tracker.observe(&event);
-            if sink(&event)? == Flow::Enough {
-                return Ok(Flow::Enough);
+    /// When the kernel's lists or counters can't be read, or `sink` fails.
+    pub fn drain(
+        &mut self,
+        probes: &mut Probes,
+        tracker: &mut Tracker,
+        mut sink: impl FnMut(&Event) -> Result<Flow>,
+    ) -> Result<Flow> {
+        while self.fill(BATCH) {
+            if self.owners.is_due() && self.batch.iter().any(asks_for_owner) {
+                let holders = self.owners.look(probes)?;
+                tracker.held(&holders.iter().map(holding).collect::<Vec<_>>());
             }
+            let batch = std::mem::take(&mut self.batch);
+            for sighting in &batch {
+                if self.follow(sighting, tracker, &mut sink)? == Flow::Enough {
+                    return Ok(Flow::Enough);
+                }
+            }
+            self.batch = batch;
+        }
+        tracker.settle(facts::mono_ns(), &mut self.events);
+        if self.hand_over(&mut sink)? == Flow::Enough {
+            return Ok(Flow::Enough);
         }
         if Instant::now() < self.next_losses {
             return Ok(Flow::More);
@@ -95,19 +157,73 @@ impl Stream {
         self.tell_losses(tracker, sink)
     }
 
-    /// Hands over what was lost and not yet told.
+    /// Hands over what is still to be said when nothing more comes.
     ///
     /// # Errors
     /// When the counters can't be read, or `sink` fails.
-    pub fn tell_losses(&mut self, tracker: &mut Tracker, mut sink: impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {
-        let losses = self.losses.take()?;
+    pub fn finish(&mut self, tracker: &mut Tracker, mut sink: impl FnMut(&Event) -> Result<Flow>) -> Result<()> {
+        tracker.settle(u64::MAX, &mut self.events);
+        self.hand_over(&mut sink)?;
+        self.tell_losses(tracker, sink)?;
+        Ok(())
+    }
+
+    /// Takes records out of the ring, `most` at a time; false when there were none.
+    fn fill(&mut self, most: usize) -> bool {
+        self.batch.clear();
+        let mut found = false;
+        while self.batch.len() < most
+            && let Some(item) = self.ring.get_mut().next()
+        {
+            found = true;
+            match Record::read_from_bytes(&item).ok().and_then(|record| self.reader.sighting(&record)) {
+                Some(sighting) => self.batch.push(sighting),
+                None => self.losses.unreadable(),
+            }
+        }
+        if found {
+            self.awake_until = Instant::now() + AWAKE;
+        }
+        found
+    }
+
+    fn follow(
+        &mut self,
+        sighting: &Sighting,
+        tracker: &mut Tracker,
+        sink: &mut impl FnMut(&Event) -> Result<Flow>,
+    ) -> Result<Flow> {
+        tracker.see(sighting, &mut self.events);
+        self.hand_over(sink)
+    }
+
+    fn hand_over(&mut self, sink: &mut impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {
         let mut flow = Flow::More;
-        for lost in losses.into_iter().chain(tracker.take_forgotten()) {
-            let event = Event { mono_ns: facts::mono_ns(), body: Body::Lost(lost) };
-            tracker.observe(&event);
+        for event in self.events.drain(..) {
             flow = sink(&event)?;
         }
         Ok(flow)
+    }
+
+    /// Hands over what was lost and not yet told.
+    fn tell_losses(&mut self, tracker: &mut Tracker, mut sink: impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {
+        let losses = self.losses.take()?;
+        let mut flow = Flow::More;
+        for lost in losses.into_iter().chain(tracker.take_forgotten()) {
+            tracker.lost(lost);
+            flow = sink(&Event { mono_ns: facts::mono_ns(), body: Body::Lost(lost) })?;
+        }
+        Ok(flow)
+    }
+}
+
+/// Who connects, accepts or closes has said who he is. All else happens to a socket, whoever holds it by then.
+fn asks_for_owner(sighting: &Sighting) -> bool {
+    match &sighting.what {
+        What::Connected { .. } | What::Accepted { .. } | What::Acked => false,
+        What::Closed(closed) => closed.errno.is_some(),
+        What::Snapshot | What::Set { .. } | What::Probe(_) | What::Timer(_) => true,
+        What::Reset(_) | What::PeerReset | What::Aborted { .. } => true,
     }
 }
 

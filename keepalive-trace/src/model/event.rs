@@ -1,7 +1,13 @@
 //! What happens to connections, as typed events: the one vocabulary of live tracing, recordings and reports.
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
-use super::{settings::Settings, state::State, verdict::Verdict};
+use super::{
+    errno::Errno,
+    owner::{Owner, Task},
+    settings::Settings,
+    state::State,
+    verdict::Verdict,
+};
 
 /// One event, at a moment of CLOCK_MONOTONIC.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,16 +21,40 @@ pub struct Event {
 pub enum Body {
     /// The run began: always the first event.
     Start(Start),
+    /// A connection is known from now on.
+    Open(Connection, Open),
+    /// Its settings are others than before: those of the connection as it is given here.
+    Settings(Connection, Changed),
     /// `tcp_keepalive_timer` called `tcp_write_wakeup`.
     Probe(Connection, Probe),
     /// `tcp_keepalive_timer` ran and sent nothing.
     Timer(Connection, Timer),
+    /// The peer answered a probe.
+    Reply(Connection, Reply),
     /// `tcp_send_active_reset` ran.
     Reset(Connection, Reset),
+    /// The connection is over.
+    End(Connection, End),
     /// Events are missing.
     Lost(Lost),
     /// The run ended: always the last event.
     Stop(Stop),
+}
+
+impl Body {
+    /// The connection that the event is about.
+    pub fn connection(&self) -> Option<&Connection> {
+        match self {
+            Self::Open(connection, _)
+            | Self::Settings(connection, _)
+            | Self::Probe(connection, _)
+            | Self::Timer(connection, _)
+            | Self::Reply(connection, _)
+            | Self::Reset(connection, _)
+            | Self::End(connection, _) => Some(connection),
+            Self::Start(_) | Self::Lost(_) | Self::Stop(_) => None,
+        }
+    }
 }
 
 /// The facts that make a run explain itself.
@@ -96,8 +126,9 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// Inode of the socket's network namespace.
     pub netns: Option<u32>,
-    /// Id of the socket's cgroup v2.
-    pub cgroup_id: Option<u64>,
+    /// The socket's cgroup v2: its path from the hierarchy's root.
+    pub cgroup: Option<Arc<str>>,
+    pub owner: Option<Owner>,
     pub state: State,
     /// The settings in force, and where each comes from.
     pub settings: Option<Settings>,
@@ -105,6 +136,105 @@ pub struct Connection {
     pub idle_ms: Option<u64>,
     /// `icsk_probes_out` before the event: probes sent and not answered.
     pub probes_out: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    pub how: How,
+    /// How long the handshake took, microseconds, where this host began it.
+    pub connect_us: Option<u64>,
+}
+
+/// How a connection came to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    /// It was there when the run began.
+    Snapshot,
+    /// A process of this host connected.
+    Connect,
+    /// A process of this host accepted it.
+    Accept,
+    /// Something happened on it: it was waiting to be accepted, or its opening was missed.
+    FirstEvent,
+}
+
+impl How {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Connect => "connect",
+            Self::Accept => "accept",
+            Self::FirstEvent => "first-event",
+        }
+    }
+}
+
+/// Who changed a connection's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Who called `setsockopt`; none where the change was only noticed: a sysctl, another way to set it, or a missed call.
+    pub by: Option<Task>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Which probe of its round was answered, from 1.
+    pub n: Option<u32>,
+    pub kind: ReplyKind,
+    /// From the probe to the answer, microseconds.
+    pub rtt_us: Option<u64>,
+    pub precision: Precision,
+    /// Probes of this round before it that nobody answered.
+    pub missed: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyKind {
+    Ack,
+    /// The peer, or something between, knows no such connection.
+    Reset,
+}
+
+impl ReplyKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ack => "ack",
+            Self::Reset => "reset",
+        }
+    }
+}
+
+/// How exactly the time of an answer is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Seen as it came.
+    Exact,
+    /// Read later from the socket's own clock, which ticks once a jiffy.
+    Jiffy,
+}
+
+impl Precision {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Jiffy => "jiffy",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    pub verdict: Verdict,
+    /// What the application was told, where it was told an error.
+    pub errno: Option<Errno>,
+    /// Probes of the whole connection, as far as they were seen; those that this host dropped itself count as the kernel counts.
+    pub probes_sent: u32,
+    /// Of these, those that nobody answered.
+    pub unanswered: u32,
+    /// Since the connection was first known, milliseconds.
+    pub age_ms: u64,
+    /// One sentence with the evidence.
+    pub why: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,13 +322,6 @@ pub struct Reset {
     pub task: Option<Task>,
 }
 
-/// A process that did something. It need not be the socket's owner.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Task {
-    pub pid: u32,
-    pub comm: String,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost {
     pub count: u64,
@@ -212,7 +335,7 @@ pub enum Place {
     RingBuffer,
     /// The kernel skipped a probe program.
     SkippedRun,
-    /// The table of connections was full, and forgot the one seen longest ago.
+    /// The table of connections was full, and forgot a history.
     ConnectionTable,
     /// Records that the reader could not understand.
     Reader,

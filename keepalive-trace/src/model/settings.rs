@@ -40,9 +40,9 @@ pub struct Settings {
     /// SO_KEEPALIVE.
     pub keepalive: bool,
     /// Seconds; 0 and negative are possible, since the sysctl accepts them.
-    pub time_s: Sourced<i64>,
+    pub time_s: Sourced<i32>,
     /// Seconds, likewise.
-    pub intvl_s: Sourced<i64>,
+    pub intvl_s: Sourced<i32>,
     pub probes: Sourced<u32>,
     /// TCP_USER_TIMEOUT, milliseconds; 0 means none.
     pub user_timeout_ms: u32,

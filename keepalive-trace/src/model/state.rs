@@ -2,11 +2,19 @@
 use std::fmt;
 
 /// A TCP state, by the kernel's name without TCP_.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct State(pub u8);
 
 impl State {
+    pub const ESTABLISHED: Self = Self(1);
+    pub const SYN_SENT: Self = Self(2);
+    pub const SYN_RECV: Self = Self(3);
+    pub const FIN_WAIT1: Self = Self(4);
     pub const FIN_WAIT2: Self = Self(5);
+    pub const CLOSE: Self = Self(7);
+    pub const CLOSE_WAIT: Self = Self(8);
+    pub const LAST_ACK: Self = Self(9);
+    pub const CLOSING: Self = Self(11);
 
     pub fn name(self) -> Option<&'static str> {
         const NAMES: [&str; 13] = [

@@ -1,164 +1,373 @@
-//! All connections of a run: who is who, and what became of them. Memory is bounded by the table's size.
+//! All connections of a run: who is who, what became of them, and what there is to tell. Memory is bounded by the table's size.
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::VecDeque,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    net::SocketAddr,
 };
 
 use super::{
-    event::{Body, ConnId, Event, Lost, Place, Stop},
-    verdict::Verdict,
+    event::{Body, ConnId, Connection, Event, How, Lost, Open, Place, Stop},
+    history::History,
+    life::Life,
+    owner::{Owner, Owners, Task},
+    sighting::{Closed, Sighting, Socket, What},
+    state::State,
+    table::{Slot, Table},
 };
 
-/// How many connections are kept apart at a time: about 12 MB. Past it the one seen longest ago is forgotten, and counted.
-pub const CAPACITY: usize = 65_536;
+/// How many histories are kept unless somebody says otherwise: about 25 MB.
+pub const CAPACITY: usize = 100_000;
 
-/// What makes two sightings the same connection, while it lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// The kernel's address of the socket.
-    pub sock: u64,
-    pub netns: Option<u32>,
-    pub local: SocketAddr,
-    pub remote: SocketAddr,
-}
+/// A process that aborts sets the state first and then sends its reset. So long we wait for the reset, nanoseconds: far
+/// longer than the kernel takes, unless the process is held up just between.
+pub const SETTLE_NS: u64 = 250_000_000;
 
-/// Gives connections their ids, and counts what the summary needs.
+/// A socket that was listed so soon after its end was closing while it was read, nanoseconds.
+const RACE_NS: u64 = 10_000_000;
+
+/// Gives every sighting to its connection, and tells what follows.
 #[derive(Debug)]
 pub struct Tracker {
-    capacity: usize,
-    /// Each living connection, with the turn at which it was seen last.
-    living: HashMap<Identity, (ConnId, u64)>,
-    /// The same, by turn: the first is the one seen longest ago.
-    by_turn: BTreeMap<u64, Identity>,
-    turn: u64,
+    /// Jiffies a second.
+    hz: u32,
+    /// Whose connections are told.
+    wanted: Owners,
+    table: Table<Entry>,
+    /// Who holds sockets that are about to be seen for the first time, by socket.
+    expected: Vec<Holding>,
+    /// Connections that are closed and not yet judged, the oldest first.
+    unsettled: VecDeque<Unsettled>,
     forgotten: u64,
     stop: Stop,
 }
 
+#[derive(Debug)]
+struct Entry {
+    history: History,
+    life: Life,
+    /// The socket's when it was seen last.
+    state: State,
+    /// Something of it was told.
+    told: bool,
+}
+
+#[derive(Debug)]
+struct Unsettled {
+    slot: Slot,
+    id: ConnId,
+    at_ns: u64,
+    socket: Socket,
+    closed: Closed,
+}
+
+/// A process holds this socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// The kernel's address of the socket.
+    pub socket: u64,
+    pub netns: Option<u32>,
+    pub local_port: u16,
+    pub remote_port: u16,
+    pub task: Task,
+}
+
 impl Tracker {
-    pub fn new(capacity: usize) -> Self {
-        Self {
-            capacity: capacity.max(1),
-            living: HashMap::new(),
-            by_turn: BTreeMap::new(),
-            turn: 0,
-            forgotten: 0,
-            stop: Stop::default(),
-        }
+    pub fn new(hz: u32, capacity: usize, wanted: Owners) -> Self {
+        let table = Table::new(capacity);
+        Self { hz, wanted, table, expected: Vec::new(), unsettled: VecDeque::new(), forgotten: 0, stop: Stop::default() }
     }
 
-    /// The connection's id: a new one at its first sighting, so that an address and a socket used again are told apart.
-    pub fn sighted(&mut self, identity: Identity, mono_ns: u64) -> ConnId {
-        self.turn += 1;
-        let turn = self.turn;
-        if let Some((id, seen)) = self.living.get_mut(&identity) {
-            self.by_turn.remove(seen);
-            self.by_turn.insert(turn, identity);
-            *seen = turn;
-            return *id;
+    /// Takes in what was seen; appends what there is to tell. Sightings come in the order of their times.
+    pub fn see(&mut self, sighting: &Sighting, out: &mut Vec<Event>) {
+        self.settle(sighting.mono_ns, out);
+        let Some(slot) = self.connection(sighting, out) else { return };
+        let at = sighting.mono_ns;
+        let entry = self.table.get_mut(slot);
+        let reply = entry.life.answer(sighting, &entry.history, self.hz);
+        if let Some(reply) = reply {
+            self.tell(slot, at, &sighting.socket, |connection| Body::Reply(connection, reply), out);
         }
-        if self.living.len() >= self.capacity
-            && let Some((_, oldest)) = self.by_turn.pop_first()
+        let entry = self.table.get_mut(slot);
+        if let Some(change) = entry.life.change(sighting, &entry.history) {
+            self.tell(slot, at, &sighting.socket, |connection| Body::Settings(connection, change), out);
+        }
+        let entry = self.table.get_mut(slot);
+        let connection = connection(&sighting.socket, &entry.history);
+        if let Some(body) = entry.life.event(sighting, connection, &entry.history) {
+            self.tell(slot, at, &sighting.socket, |_| body, out);
+        }
+        match &sighting.what {
+            What::Closed(closed) => self.close(slot, at, &sighting.socket, closed, out),
+            // The reset that an end waited for.
+            What::Reset(_) => self.settle_slot(slot, out),
+            _ => {}
+        }
+        self.table.touch(slot);
+    }
+
+    /// Judges those that have waited long enough by now, nanoseconds of CLOCK_MONOTONIC.
+    pub fn settle(&mut self, now_ns: u64, out: &mut Vec<Event>) {
+        while let Some(due) = self.next_settling()
+            && due <= now_ns
+            && let Some(unsettled) = self.unsettled.pop_front()
         {
-            self.living.remove(&oldest);
-            self.forgotten += 1;
-        }
-        let mut hasher = DefaultHasher::new();
-        (identity, mono_ns).hash(&mut hasher);
-        let id = ConnId(hasher.finish());
-        self.living.insert(identity, (id, turn));
-        self.by_turn.insert(turn, identity);
-        self.stop.connections += 1;
-        id
-    }
-
-    /// The connection is over: whoever comes next with this identity is another.
-    pub fn ended(&mut self, identity: &Identity) {
-        if let Some((_, turn)) = self.living.remove(identity) {
-            self.by_turn.remove(&turn);
+            self.judge(unsettled, out);
         }
     }
 
-    /// Connections forgotten for lack of room since the last call.
+    /// When [`Self::settle`] has something to do.
+    pub fn next_settling(&self) -> Option<u64> {
+        self.unsettled.front().map(|unsettled| unsettled.at_ns.saturating_add(SETTLE_NS))
+    }
+
+    /// Learns who holds sockets now: all that hold any of them, by socket, then by pid.
+    pub fn held(&mut self, holdings: &[Holding]) {
+        for held in holdings.chunk_by(|one, other| one.socket == other.socket) {
+            let Some(slot) = held.first().and_then(|holding| self.table.find(holding.socket)) else { continue };
+            let history = &self.table.get(slot).history;
+            if let Some(owner) = chosen(&self.wanted, held, history) {
+                self.table.get_mut(slot).history.owner = Some(owner);
+            }
+        }
+    }
+
+    /// The same for sockets that are not known yet, and of which the first sightings come now.
+    pub fn expect_holders(&mut self, holdings: Vec<Holding>) {
+        self.expected = holdings;
+    }
+
+    /// Histories forgotten for lack of room since the last call.
     pub fn take_forgotten(&mut self) -> Option<Lost> {
         let count = std::mem::take(&mut self.forgotten);
         (count > 0).then_some(Lost { count, place: Place::ConnectionTable })
     }
 
-    /// Counts an event, whether it is shown or not.
-    pub fn observe(&mut self, event: &Event) {
-        match &event.body {
-            Body::Reset(_, reset) => {
-                if let Some(cause) = reset.cause {
-                    *self.stop.verdicts.entry(cause).or_default() += 1;
-                }
-            }
-            Body::Timer(_, timer) if timer.outcome == super::event::Outcome::FinWait2 => {
-                *self.stop.verdicts.entry(Verdict::FinWait2Timeout).or_default() += 1;
-            }
-            Body::Lost(lost) => self.stop.lost += lost.count,
-            Body::Start(_) | Body::Probe(..) | Body::Timer(..) | Body::Stop(_) => {}
-        }
+    /// Counts what was lost on the way here.
+    pub fn lost(&mut self, lost: Lost) {
+        self.stop.lost += lost.count;
     }
 
     /// The summary; `events` is how many were shown.
     pub fn stop(&self, events: u64) -> Stop {
         Stop { events, ..self.stop.clone() }
     }
+
+    /// All histories that are left and were told of.
+    pub fn histories(&self) -> impl Iterator<Item = &History> {
+        self.table.iter().filter(|entry| entry.told).map(|entry| &entry.history)
+    }
+
+    /// The connection that was seen: known, or new and opened now. None for what an ended one leaves behind.
+    fn connection(&mut self, sighting: &Sighting, out: &mut Vec<Event>) -> Option<Slot> {
+        let Sighting { mono_ns, socket, what } = sighting;
+        let found = self.table.find(socket.address);
+        let same = found.filter(|slot| self.table.get(*slot).history.is_between(socket.netns, socket.local, socket.remote));
+        if let Some(slot) = same {
+            if self.table.is_ended(slot) {
+                if self.is_late(slot, sighting) {
+                    return self.last_words(slot, what);
+                }
+            } else if !matches!(what, What::Connected { .. }) || self.table.get(slot).state == State::SYN_SENT {
+                let entry = self.table.get_mut(slot);
+                entry.state = socket.state;
+                entry.history.owner = what.holder().or(entry.history.owner);
+                return Some(slot);
+            }
+        }
+        // The socket is another connection's now, so the one before has ended, and nobody saw it.
+        if let Some(slot) = found.filter(|slot| !self.table.is_ended(*slot)) {
+            let closed = Closed { from: State::default(), ..Closed::default() };
+            let before = self.remembered(slot, socket);
+            self.finish(slot, *mono_ns, &before, &closed, out);
+        }
+        if matches!(what, What::Acked) {
+            return None;
+        }
+        Some(self.open(sighting, out))
+    }
+
+    fn open(&mut self, sighting: &Sighting, out: &mut Vec<Event>) -> Slot {
+        let Sighting { mono_ns, socket, what } = sighting;
+        let (how, connect_us) = match what {
+            What::Snapshot => (How::Snapshot, None),
+            What::Connected { connect_us, .. } => (How::Connect, *connect_us),
+            What::Closed(Closed { from: State::SYN_SENT, .. }) => (How::Connect, None),
+            What::Accepted { .. } => (How::Accept, None),
+            _ => (How::FirstEvent, None),
+        };
+        let mut hasher = DefaultHasher::new();
+        (socket.address, socket.netns, socket.local, socket.remote, mono_ns).hash(&mut hasher);
+        let owner = match what {
+            What::Closed(Closed { by, .. }) => by.map(Owner::alone),
+            _ => what.holder(),
+        };
+        let first = Connection { id: ConnId(hasher.finish()), owner, ..unnamed(socket) };
+        let mut history = History::begin(&first, *mono_ns);
+        let from = self.expected.partition_point(|holding| holding.socket < socket.address);
+        let held = self.expected[from..].chunk_by(|one, other| one.socket == other.socket).next();
+        if let Some(held) = held.filter(|held| held.iter().all(|holding| holding.socket == socket.address)) {
+            history.owner = chosen(&self.wanted, held, &history).or(history.owner);
+        }
+        let (slot, evicted) =
+            self.table.insert(socket.address, Entry { history, life: Life::default(), state: socket.state, told: false });
+        if evicted.is_some() {
+            self.forgotten += 1;
+            self.unsettled.retain(|unsettled| unsettled.slot != slot);
+        }
+        self.tell(slot, *mono_ns, socket, |connection| Body::Open(connection, Open { how, connect_us }), out);
+        slot
+    }
+
+    fn close(&mut self, slot: Slot, at_ns: u64, socket: &Socket, closed: &Closed, out: &mut Vec<Event>) {
+        let entry = self.table.get_mut(slot);
+        // Whoever closes held it to the end.
+        if let Some(task) = closed.by {
+            let holders = entry.history.owner.filter(|owner| owner.task.pid == task.pid).map_or(1, |owner| owner.holders);
+            entry.history.owner = Some(Owner { task, holders });
+        }
+        if entry.life.awaits_reset(closed) {
+            self.table.end(slot);
+            let id = self.table.get(slot).history.id;
+            self.unsettled.push_back(Unsettled { slot, id, at_ns, socket: socket.clone(), closed: closed.clone() });
+            return;
+        }
+        self.finish(slot, at_ns, socket, closed, out);
+    }
+
+    fn settle_slot(&mut self, slot: Slot, out: &mut Vec<Event>) {
+        if let Some(index) = self.unsettled.iter().position(|unsettled| unsettled.slot == slot)
+            && let Some(unsettled) = self.unsettled.remove(index)
+        {
+            self.judge(unsettled, out);
+        }
+    }
+
+    fn judge(&mut self, Unsettled { slot, id, at_ns, socket, closed }: Unsettled, out: &mut Vec<Event>) {
+        if self.table.get(slot).history.id == id {
+            self.finish(slot, at_ns, &socket, &closed, out);
+        }
+    }
+
+    /// The one end that a connection has.
+    fn finish(&mut self, slot: Slot, at_ns: u64, socket: &Socket, closed: &Closed, out: &mut Vec<Event>) {
+        let entry = self.table.get(slot);
+        if entry.history.verdict.is_some() {
+            return;
+        }
+        let end = entry.life.end(closed, socket.orphan, socket.idle_ms, &entry.history, at_ns);
+        self.tell(slot, at_ns, socket, |connection| Body::End(connection, end), out);
+        if !self.table.is_ended(slot) {
+            self.table.end(slot);
+        }
+    }
+
+    /// Writes an event into its connection's history, and hands it out where its owner is wanted.
+    fn tell(&mut self, slot: Slot, at_ns: u64, socket: &Socket, body: impl FnOnce(Connection) -> Body, out: &mut Vec<Event>) {
+        let entry = self.table.get_mut(slot);
+        let event = Event { mono_ns: at_ns, body: body(connection(socket, &entry.history)) };
+        entry.history.apply(&event);
+        if !self.wanted.wants(entry.history.owner.as_ref().map(|owner| &owner.task)) {
+            return;
+        }
+        if !std::mem::replace(&mut entry.told, true) {
+            self.stop.connections += 1;
+        }
+        if let Body::End(_, end) = &event.body {
+            *self.stop.verdicts.entry(end.verdict).or_default() += 1;
+        }
+        out.push(event);
+    }
+
+    /// What is known of a connection whose socket now is another's.
+    fn remembered(&self, slot: Slot, now: &Socket) -> Socket {
+        let history = &self.table.get(slot).history;
+        Socket {
+            address: now.address,
+            cookie: None,
+            family: now.family,
+            local: history.local(),
+            remote: history.remote(),
+            netns: history.netns,
+            cgroup: None,
+            state: State::CLOSE,
+            orphan: false,
+            settings: history.settings,
+            idle_ms: None,
+            probes_out: None,
+            clock: None,
+        }
+    }
+
+    /// What may still be seen of a socket that has closed: its own reset, the end of the timer's run in which it closed, and
+    /// somebody who accepts what is dead already.
+    fn is_late(&self, slot: Slot, Sighting { mono_ns, socket, what }: &Sighting) -> bool {
+        match what {
+            What::Probe(_) | What::Connected { .. } => false,
+            // The snapshot and the closing CPU race for a moment.
+            What::Snapshot => mono_ns.saturating_sub(self.table.get(slot).history.last_ns) < RACE_NS,
+            What::Accepted { .. } | What::Set { .. } | What::Timer(_) => socket.state == State::CLOSE,
+            What::Acked | What::Reset(_) | What::PeerReset | What::Aborted { .. } | What::Closed(_) => true,
+        }
+    }
+
+    /// Of an ended connection: what is still told, or still counts for its verdict.
+    fn last_words(&mut self, slot: Slot, what: &What) -> Option<Slot> {
+        let entry = self.table.get_mut(slot);
+        entry.history.owner = what.holder().or(entry.history.owner);
+        let told = matches!(what, What::Reset(_) | What::Timer(_));
+        let counts = !matches!(what, What::Closed(_)) && entry.history.verdict.is_none();
+        (told || counts).then_some(slot)
+    }
+}
+
+/// Of all that hold a socket: the one that was asked for, else the one that opened it, else the first.
+fn chosen(wanted: &Owners, held: &[Holding], history: &History) -> Option<Owner> {
+    let ports = (history.local().port(), history.remote().port());
+    let is_it = |holding: &&Holding| {
+        (holding.local_port, holding.remote_port) == ports
+            && history.netns.zip(holding.netns).is_none_or(|(one, other)| one == other)
+    };
+    let tasks = || held.iter().filter(is_it).map(|holding| holding.task);
+    let opener = history.owner.map(|owner| owner.task.pid);
+    let asked = tasks().find(|task| !wanted.all() && wanted.wants(Some(task)));
+    let task = asked.or_else(|| tasks().find(|task| Some(task.pid) == opener)).or_else(|| tasks().next())?;
+    Some(Owner { task, holders: u32::try_from(tasks().count()).unwrap_or(u32::MAX) })
+}
+
+fn connection(socket: &Socket, history: &History) -> Connection {
+    Connection { id: history.id, owner: history.owner, ..unnamed(socket) }
+}
+
+fn unnamed(socket: &Socket) -> Connection {
+    let Socket {
+        address: _,
+        cookie,
+        family,
+        local,
+        remote,
+        netns,
+        cgroup,
+        state,
+        orphan: _,
+        settings,
+        idle_ms,
+        probes_out,
+        clock: _,
+    } = socket;
+    Connection {
+        id: ConnId(0),
+        cookie: *cookie,
+        family: *family,
+        local: *local,
+        remote: *remote,
+        netns: *netns,
+        cgroup: cgroup.clone(),
+        owner: None,
+        state: *state,
+        settings: *settings,
+        idle_ms: *idle_ms,
+        probes_out: *probes_out,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn identity(port: u16) -> Identity {
-        Identity {
-            sock: 0xffff_8880_0000_0000,
-            netns: Some(1),
-            local: SocketAddr::from(([127, 0, 0, 1], port)),
-            remote: SocketAddr::from(([127, 0, 0, 1], 7000)),
-        }
-    }
-
-    #[test]
-    fn a_connection_keeps_its_id() {
-        let mut tracker = Tracker::new(8);
-        assert_eq!(tracker.sighted(identity(1), 10), tracker.sighted(identity(1), 20));
-        assert_eq!(tracker.stop(0).connections, 1);
-    }
-
-    #[test]
-    fn the_same_socket_and_ports_after_an_end_are_another_connection() {
-        let mut tracker = Tracker::new(8);
-        let first = tracker.sighted(identity(1), 10);
-        tracker.ended(&identity(1));
-        assert_ne!(first, tracker.sighted(identity(1), 20));
-        assert_eq!(tracker.stop(0).connections, 2);
-    }
-
-    #[test]
-    fn a_full_table_forgets_the_connection_seen_longest_ago_and_counts_it() {
-        let mut tracker = Tracker::new(2);
-        let kept = tracker.sighted(identity(1), 10);
-        let forgotten = tracker.sighted(identity(2), 20);
-        tracker.sighted(identity(1), 30);
-        tracker.sighted(identity(3), 40);
-        assert_eq!(tracker.take_forgotten(), Some(Lost { count: 1, place: Place::ConnectionTable }));
-        assert_eq!(tracker.take_forgotten(), None);
-        assert_eq!(tracker.sighted(identity(1), 50), kept);
-        assert_ne!(tracker.sighted(identity(2), 60), forgotten);
-    }
-
-    #[test]
-    fn the_tables_never_outgrow_the_capacity() {
-        let mut tracker = Tracker::new(16);
-        for round in 0..1000 {
-            tracker.sighted(identity(round), u64::from(round));
-            if round % 3 == 0 {
-                tracker.ended(&identity(round));
-            }
-        }
-        assert!(tracker.living.len() <= 16 && tracker.by_turn.len() == tracker.living.len());
-    }
-}
+mod tests;

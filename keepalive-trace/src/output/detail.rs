@@ -1,11 +1,77 @@
 //! What an event's line says in its last column.
 use super::escape;
 use crate::model::{
-    event::{Connection, Lost, Outcome, Place, Probe, ProbeResult, Reset, Timer},
-    settings::{Settings, Sourced},
-    verdict::Verdict,
+    event::{
+        Changed, Connection, End, How, Lost, Open, Outcome, Place, Precision, Probe, ProbeResult, Reply, ReplyKind, Reset, Timer,
+    },
+    owner::Task,
+    settings::{Origin, Settings, Sourced},
+    units::{seconds, seconds_or_unknown},
     wheel,
 };
+
+pub(super) fn open(connection: &Connection, Open { how, connect_us }: &Open) -> String {
+    let how = match how {
+        How::Snapshot => "there at the start",
+        How::Connect => "connected",
+        How::Accept => "accepted",
+        How::FirstEvent => "first seen",
+    };
+    let took = connect_us.map_or_else(String::new, |us| format!(" in {}", milliseconds(us)));
+    format!("{how}{took}, {}", connection.settings.map_or_else(|| "settings unknown".to_owned(), |settings| in_force(&settings)))
+}
+
+pub(super) fn settings(settings: Option<&Settings>, Changed { by }: &Changed) -> String {
+    let by = by.map_or_else(String::new, |task| format!(", by {}", named(task)));
+    format!("now {}{by}", settings.map_or_else(|| "unknown".to_owned(), in_force))
+}
+
+/// `keepalive 7200 s, 75 s, 9 probes (sysctl)`
+pub(super) fn in_force(settings: &Settings) -> String {
+    let Settings { keepalive, time_s, intvl_s, probes, user_timeout_ms } = settings;
+    let mut text = if *keepalive {
+        let origins = [time_s.origin, intvl_s.origin, probes.origin];
+        let origin = match origins {
+            [Origin::Socket, Origin::Socket, Origin::Socket] => " (socket)".to_owned(),
+            [Origin::Sysctl, Origin::Sysctl, Origin::Sysctl] => " (sysctl)".to_owned(),
+            mixed => format!(" ({})", mixed.map(Origin::name).join(", ")),
+        };
+        format!("keepalive {} s, {} s, {} probes{origin}", time_s.value, intvl_s.value, probes.value)
+    } else {
+        "keepalive off".to_owned()
+    };
+    if *user_timeout_ms > 0 {
+        text += &format!(", TCP_USER_TIMEOUT {}", seconds((*user_timeout_ms).into()));
+    }
+    text
+}
+
+pub(super) fn reply(connection: &Connection, reply: &Reply) -> String {
+    let of = connection.settings.map(|settings| settings.probes.value);
+    format!("probe {} of {} {}", number(reply.n), number(of), answer(reply))
+}
+
+/// `answered by ACK after 4.000 ms (to the jiffy), 1 before it missed`
+pub(super) fn answer(Reply { n: _, kind, rtt_us, precision, missed }: &Reply) -> String {
+    let after = match (rtt_us, precision) {
+        (None, _) => String::new(),
+        (Some(us), Precision::Exact) => format!(" after {}", milliseconds(*us)),
+        (Some(0), Precision::Jiffy) => " within the jiffy".to_owned(),
+        (Some(us), Precision::Jiffy) => format!(" after {} (to the jiffy)", milliseconds(*us)),
+    };
+    let missed = if *missed > 0 { format!(", {missed} before it missed") } else { String::new() };
+    match kind {
+        ReplyKind::Ack => format!("answered by ACK{after}{missed}"),
+        ReplyKind::Reset => format!("answered by RST{after}{missed}: the peer knows no such connection"),
+    }
+}
+
+/// One sentence for whoever has to act on it.
+pub(super) fn end(End { verdict, errno, probes_sent: _, unanswered: _, age_ms, why }: &End) -> String {
+    let dead = if verdict.is_death() { "DEAD, " } else { "" };
+    let told = errno.map_or_else(String::new, |errno| format!(", the application got {errno}"));
+    format!("{dead}{}: {}{told}, after {}", verdict.name(), escape(why), seconds(i64::try_from(*age_ms).unwrap_or(i64::MAX)))
+}
 
 pub(super) fn probe(connection: &Connection, probe: &Probe, hz: u32) -> String {
     let Probe { n, result, next_ms, late_ms } = probe;
@@ -20,10 +86,10 @@ pub(super) fn probe(connection: &Connection, probe: &Probe, hz: u32) -> String {
         "{} of {}{what}, idle {}",
         number(*n),
         number(of),
-        seconds(connection.idle_ms.map(i64::try_from).and_then(Result::ok))
+        seconds_or_unknown(connection.idle_ms.and_then(|ms| i64::try_from(ms).ok()))
     );
-    if next_ms.is_some() {
-        detail += &format!(", next in {}", seconds(*next_ms));
+    if let Some(next) = next_ms {
+        detail += &format!(", next in {}", seconds(*next));
     }
     let armed_for =
         connection.settings.map(|settings| if *n == Some(1) { settings.time_s.value } else { settings.intvl_s.value });
@@ -41,43 +107,29 @@ pub(super) fn timer(connection: &Connection, timer: &Timer, hz: u32) -> String {
         Outcome::FinWait2 => "an orphan in FIN_WAIT2 became a time-wait: not a keepalive",
     };
     let next = match next_ms {
-        Some(_) => format!(", next in {}", seconds(*next_ms)),
+        Some(next) => format!(", next in {}", seconds(*next)),
         None => ", not armed again".to_owned(),
     };
     let armed_for = connection.settings.map(|settings| settings.time_s.value);
     format!("{why}{next}{}", lateness(*late_ms, armed_for, hz))
 }
 
-pub(super) fn reset(connection: &Connection, reset: &Reset) -> String {
-    let Reset { reason, cause, task } = reset;
-    let idle = seconds(connection.idle_ms.map(i64::try_from).and_then(Result::ok));
-    let unanswered = number(connection.probes_out);
-    let settings = connection.settings;
-    match cause {
-        Some(Verdict::KeepaliveTimeout) => {
-            let of = number(settings.map(|settings| settings.probes.value));
-            format!("DEAD: keepalive gave up, {unanswered} of {of} probes unanswered, idle {idle}")
-        }
-        Some(Verdict::UserTimeout) => {
-            let limit = seconds(settings.map(|settings| settings.user_timeout_ms.into()));
-            format!("DEAD: TCP_USER_TIMEOUT of {limit} passed, probes unanswered: {unanswered}, idle {idle}")
-        }
-        Some(Verdict::FinWait2Timeout) => "orphan in FIN_WAIT2 given up by the timer: not a keepalive".to_owned(),
-        None => {
-            let by = task
-                .as_ref()
-                .map_or_else(|| ", by the kernel".to_owned(), |task| format!(", by {}[{}]", escape(&task.comm), task.pid));
-            let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
-            format!("reset sent by this host{by}, in {}{reason}", connection.state)
-        }
+pub(super) fn reset(connection: &Connection, Reset { reason, cause, task }: &Reset) -> String {
+    if cause.is_some() {
+        return "RST sent by the keepalive timer".to_owned();
     }
+    let by = task.map_or_else(|| ", by the kernel".to_owned(), |task| format!(", by {}", named(task)));
+    let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    format!("RST sent by this host{by}, in {}{reason}", connection.state)
 }
 
 pub(super) fn lost(Lost { count, place }: Lost) -> String {
     let (what, remedy) = match place {
         Place::RingBuffer => ("events: the ring buffer was full", "a larger --buffer or a narrower filter helps"),
         Place::SkippedRun => ("runs that the kernel skipped", "another tracer was active on that CPU"),
-        Place::ConnectionTable => ("connections forgotten: the table was full", "a narrower filter helps"),
+        Place::ConnectionTable => {
+            ("histories forgotten: the table was full", "a larger --max-connections or a narrower filter helps")
+        }
         Place::Reader => ("records that made no sense", "a defect: please report it"),
     };
     format!("{count} {what} ({remedy})")
@@ -85,13 +137,19 @@ pub(super) fn lost(Lost { count, place }: Lost) -> String {
 
 /// What `--wide` adds.
 pub(super) fn facts(connection: &Connection) -> String {
-    let Connection { id, cookie, netns, cgroup_id: _, state, settings, .. } = connection;
+    let Connection { id, cookie, netns, cgroup, owner, state, settings, .. } = connection;
     let mut facts = format!("{state} conn {id}");
     if let Some(cookie) = cookie {
         facts += &format!(" cookie {cookie}");
     }
     if let Some(netns) = netns {
         facts += &format!(" netns {netns}");
+    }
+    if let Some(cgroup) = cgroup {
+        facts += &format!(" cgroup {}", escape(cgroup));
+    }
+    if let Some(owner) = owner.filter(|owner| owner.holders > 1) {
+        facts += &format!(" held by {} processes", owner.holders);
     }
     if let Some(Settings { keepalive, time_s, intvl_s, probes, user_timeout_ms }) = settings {
         let switch = if *keepalive { "on" } else { "off" };
@@ -102,10 +160,14 @@ pub(super) fn facts(connection: &Connection) -> String {
             sourced(probes, "")
         );
         if *user_timeout_ms > 0 {
-            facts += &format!(" user timeout {}", seconds(Some((*user_timeout_ms).into())));
+            facts += &format!(" user timeout {}", seconds((*user_timeout_ms).into()));
         }
     }
     facts
+}
+
+pub(super) fn named(task: Task) -> String {
+    format!("{}[{}]", escape(&task.comm.text()), task.pid)
 }
 
 fn sourced<T: std::fmt::Display>(sourced: &Sourced<T>, unit: &str) -> String {
@@ -116,23 +178,23 @@ fn number(value: Option<u32>) -> String {
     value.map_or_else(|| "?".to_owned(), |value| value.to_string())
 }
 
-/// Milliseconds, as seconds with their unit.
-fn seconds(ms: Option<i64>) -> String {
-    ms.map_or_else(|| "unknown".to_owned(), |ms| format!("{:.3} s", ms as f64 / 1000.0))
+/// Microseconds, as milliseconds with their unit.
+pub(super) fn milliseconds(us: u64) -> String {
+    format!("{:.3} ms", us as f64 / 1000.0)
 }
 
 /// How long after its deadline the timer fired, where somebody would miss that time. What the timer wheel's step for the
 /// delay explains is in order.
-fn lateness(late_ms: Option<i64>, armed_for_s: Option<i64>, hz: u32) -> String {
+fn lateness(late_ms: Option<i64>, armed_for_s: Option<i32>, hz: u32) -> String {
     let Some(late @ 100..) = late_ms else { return String::new() };
-    let Some(step) = armed_for_s.filter(|_| hz > 0).map(|delay| wheel::step_ms(delay, hz)) else {
-        return format!(", {} after its time", seconds(Some(late)));
+    let Some(step) = armed_for_s.filter(|_| hz > 0).map(|delay| wheel::step_ms(delay.into(), hz)) else {
+        return format!(", {} after its time", seconds(late));
     };
     let jiffy = i64::from(1000 / hz.max(1));
     if late <= step + jiffy {
-        return format!(", timer wheel +{}", seconds(Some(late)));
+        return format!(", timer wheel +{}", seconds(late));
     }
-    format!(", fired {} late (the timer wheel explains {})", seconds(Some(late)), seconds(Some(step)))
+    format!(", fired {} late (the timer wheel explains {})", seconds(late), seconds(step))
 }
 
 #[cfg(test)]
@@ -146,11 +208,5 @@ mod tests {
         assert_eq!(lateness(Some(2053), Some(75), 250), ", fired 2.053 s late (the timer wheel explains 2.048 s)");
         assert_eq!(lateness(Some(99), Some(1), 250), "");
         assert_eq!(lateness(Some(500), None, 250), ", 0.500 s after its time");
-    }
-
-    #[test]
-    fn seconds_are_never_mistaken_for_milliseconds() {
-        assert_eq!(seconds(Some(3996)), "3.996 s");
-        assert_eq!(seconds(None), "unknown");
     }
 }

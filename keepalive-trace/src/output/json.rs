@@ -8,7 +8,8 @@ use serde_with::skip_serializing_none;
 
 use super::Format;
 use crate::model::{
-    event::{Body, Connection, Event, Family, Lost, Probe, Reset, Start, Stop, Sysctls, Timer},
+    event::{Body, Changed, Connection, End, Event, Family, Lost, Open, Probe, Reply, Reset, Start, Stop, Sysctls, Timer},
+    owner::{Owner, Task},
     settings::Settings,
 };
 
@@ -49,10 +50,27 @@ struct Line<'a> {
     rport: Option<u16>,
     netns: Option<u32>,
     state: Option<String>,
+    pid: Option<u32>,
+    comm: Option<String>,
+    holders: Option<u32>,
+    cgroup: Option<&'a str>,
+
+    how: Option<&'static str>,
+    connect_us: Option<u64>,
+    by_pid: Option<u32>,
+    by_comm: Option<String>,
 
     n: Option<u32>,
     of: Option<u32>,
+    kind: Option<&'static str>,
+    rtt_us: Option<u64>,
+    precision: Option<&'static str>,
+    missed: Option<u32>,
+    verdict: Option<&'static str>,
+    errno: Option<String>,
+    probes_sent: Option<u32>,
     idle_ms: Option<u64>,
+    age_ms: Option<u64>,
     result: Option<&'static str>,
     outcome: Option<&'static str>,
     next_ms: Option<i64>,
@@ -63,11 +81,12 @@ struct Line<'a> {
     cause: Option<&'static str>,
     unanswered: Option<u32>,
     task_pid: Option<u32>,
-    task_comm: Option<&'a str>,
+    task_comm: Option<String>,
+    why: Option<&'a str>,
 
     keepalive: Option<bool>,
-    time_s: Option<i64>,
-    intvl_s: Option<i64>,
+    time_s: Option<i32>,
+    intvl_s: Option<i32>,
     probes: Option<u32>,
     user_timeout_ms: Option<u32>,
     origin: Option<Origins>,
@@ -108,6 +127,15 @@ struct SysctlValues {
 fn line(event: &Event, wall_offset_ns: i64) -> Line<'_> {
     let line = match &event.body {
         Body::Start(start) => of_start(start),
+        Body::Open(connection, Open { how, connect_us }) => {
+            Line { event: "open", how: Some(how.name()), connect_us: *connect_us, ..of_connection(connection) }
+        }
+        Body::Settings(connection, Changed { by }) => Line {
+            event: "settings",
+            by_pid: by.map(|task| task.pid),
+            by_comm: by.map(|task| task.comm.to_string()),
+            ..of_connection(connection)
+        },
         Body::Probe(connection, Probe { n, result, next_ms, late_ms }) => Line {
             event: "probe",
             n: *n,
@@ -126,6 +154,16 @@ fn line(event: &Event, wall_offset_ns: i64) -> Line<'_> {
             late_ms: *late_ms,
             ..of_connection(connection)
         },
+        Body::Reply(connection, Reply { n, kind, rtt_us, precision, missed }) => Line {
+            event: "reply",
+            n: *n,
+            of: connection.settings.map(|settings| settings.probes.value),
+            kind: Some(kind.name()),
+            rtt_us: *rtt_us,
+            precision: Some(precision.name()),
+            missed: Some(*missed),
+            ..of_connection(connection)
+        },
         Body::Reset(connection, Reset { reason, cause, task }) => Line {
             event: "reset",
             reason: reason.as_deref(),
@@ -134,7 +172,18 @@ fn line(event: &Event, wall_offset_ns: i64) -> Line<'_> {
             unanswered: cause.and(connection.probes_out),
             idle_ms: connection.idle_ms,
             task_pid: task.as_ref().map(|task| task.pid),
-            task_comm: task.as_ref().map(|task| task.comm.as_str()),
+            task_comm: task.as_ref().map(|task| task.comm.to_string()),
+            ..of_connection(connection)
+        },
+        Body::End(connection, End { verdict, errno, probes_sent, unanswered, age_ms, why }) => Line {
+            event: "end",
+            verdict: Some(verdict.name()),
+            errno: errno.map(|errno| errno.to_string()),
+            probes_sent: Some(*probes_sent),
+            unanswered: Some(*unanswered),
+            idle_ms: connection.idle_ms,
+            age_ms: Some(*age_ms),
+            why: Some(why),
             ..of_connection(connection)
         },
         Body::Lost(Lost { count, place }) => {
@@ -146,7 +195,7 @@ fn line(event: &Event, wall_offset_ns: i64) -> Line<'_> {
 }
 
 fn of_connection(connection: &Connection) -> Line<'_> {
-    let Connection { id, cookie, family, local, remote, netns, cgroup_id: _, state, settings, idle_ms: _, probes_out: _ } =
+    let Connection { id, cookie, family, local, remote, netns, cgroup, owner, state, settings, idle_ms: _, probes_out: _ } =
         connection;
     let line = Line {
         conn: Some(id.to_string()),
@@ -161,6 +210,10 @@ fn of_connection(connection: &Connection) -> Line<'_> {
         rport: Some(remote.port()),
         netns: *netns,
         state: Some(state.to_string()),
+        pid: owner.map(|Owner { task: Task { pid, .. }, .. }| pid),
+        comm: owner.map(|owner| owner.task.comm.to_string()),
+        holders: owner.map(|owner| owner.holders).filter(|holders| *holders > 1),
+        cgroup: cgroup.as_deref(),
         ..Line::default()
     };
     let Some(Settings { keepalive, time_s, intvl_s, probes, user_timeout_ms }) = settings else { return line };
@@ -227,6 +280,7 @@ mod tests {
             concat!(
                 r#"{"event":"probe","time":"1970-01-01T00:00:05.000000007Z","mono_ns":5000000007,"conn":"00000000000000ab","cookie":77,"#,
                 r#""ip":4,"laddr":"10.0.0.5","lport":51334,"raddr":"10.0.0.9","rport":5432,"netns":4026531840,"state":"ESTABLISHED","#,
+                r#""pid":812,"comm":"app","holders":2,"cgroup":"/system.slice/app.service","#,
                 r#""n":2,"of":3,"idle_ms":2008,"result":"sent","next_ms":1000,"late_ms":8,"keepalive":true,"time_s":1,"intvl_s":1,"#,
                 r#""probes":3,"user_timeout_ms":0,"origin":{"time":"socket","intvl":"socket","probes":"sysctl"}}"#,
                 "\n"
@@ -242,6 +296,16 @@ mod tests {
             "{printed}"
         );
         assert!(!printed.contains("task_"), "{printed}");
+    }
+
+    #[test]
+    fn an_end_says_what_ended_it_and_why() {
+        let printed = printed(&samples::end());
+        let expected = concat!(
+            r#""verdict":"keepalive-timeout","errno":"ETIMEDOUT","probes_sent":4,"idle_ms":4080,"age_ms":5080,"unanswered":3,"#,
+            r#""why":"3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection""#
+        );
+        assert!(printed.contains(expected), "{printed}");
     }
 
     #[test]

@@ -3,6 +3,7 @@ mod detail;
 mod json;
 #[cfg(test)]
 mod samples;
+mod summary;
 mod text;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::model::event::Event;
+use crate::model::{event::Event, history::History};
 
 /// What output is to look like.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,11 @@ const STDOUT: &str = "cannot write to standard output";
 trait Format {
     /// Appends what `event` looks like, line ends included; it may be nothing.
     fn write(&mut self, event: &Event, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Appends what the histories have come to, the worst first: all of them, or those in which something went wrong.
+    fn sum_up(&mut self, _histories: &[&History], _all: bool, _out: &mut Vec<u8>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Writes events to standard output in the format that was asked for.
@@ -60,6 +66,16 @@ impl Printer {
     pub fn show(&mut self, event: &Event) -> Result<()> {
         self.line.clear();
         self.format.write(event, &mut self.line)?;
+        self.out.write_all(&self.line).context(STDOUT)
+    }
+
+    /// The histories, for people: all of them, or only the worst.
+    ///
+    /// # Errors
+    /// When standard output can't be written.
+    pub fn sum_up<'a>(&mut self, histories: impl Iterator<Item = &'a History>, all: bool) -> Result<()> {
+        self.line.clear();
+        self.format.sum_up(&histories.collect::<Vec<_>>(), all, &mut self.line)?;
         self.out.write_all(&self.line).context(STDOUT)
     }
 

@@ -2,10 +2,12 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use crate::model::{
+    errno::Errno,
     event::{
-        Attach, Body, ConnId, Connection, Event, Family, Lost, Outcome, Place, Probe, ProbeResult, Reset, Start, Stop, Sysctls,
-        Task, Timer,
+        Attach, Body, Changed, ConnId, Connection, End, Event, Family, How, Lost, Open, Outcome, Place, Precision, Probe,
+        ProbeResult, Reply, ReplyKind, Reset, Start, Stop, Sysctls, Timer,
     },
+    owner::{Comm, Owner, Task},
     settings::{Origin, Settings, Sourced},
     state::State,
     verdict::Verdict,
@@ -21,7 +23,8 @@ fn connection() -> Connection {
         local: SocketAddr::from(([10, 0, 0, 5], 51334)),
         remote: SocketAddr::from(([10, 0, 0, 9], 5432)),
         netns: Some(4_026_531_840),
-        cgroup_id: None,
+        cgroup: Some("/system.slice/app.service".into()),
+        owner: Some(Owner { task: Task { pid: 812, comm: Comm::from("app") }, holders: 2 }),
         state: State(1),
         settings: Some(Settings {
             keepalive: true,
@@ -49,6 +52,34 @@ pub(super) fn start() -> Event {
     Event { mono_ns: SECOND + 7, body: Body::Start(start) }
 }
 
+fn open() -> Event {
+    let open = Open { how: How::Connect, connect_us: Some(312) };
+    Event { mono_ns: 2 * SECOND + 7, body: Body::Open(connection(), open) }
+}
+
+fn changed() -> Event {
+    let by = Some(Task { pid: 812, comm: Comm::from("app") });
+    Event { mono_ns: 3 * SECOND + 7, body: Body::Settings(connection(), Changed { by }) }
+}
+
+fn reply() -> Event {
+    let reply = Reply { n: Some(2), kind: ReplyKind::Ack, rtt_us: Some(4000), precision: Precision::Jiffy, missed: 1 };
+    Event { mono_ns: 5 * SECOND + SECOND / 4 + 7, body: Body::Reply(connection(), reply) }
+}
+
+pub(super) fn end() -> Event {
+    let end = End {
+        verdict: Verdict::KeepaliveTimeout,
+        errno: Some(Errno::TIMEDOUT),
+        probes_sent: 4,
+        unanswered: 3,
+        age_ms: 5080,
+        why: "3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection".to_owned(),
+    };
+    let connection = Connection { probes_out: Some(3), idle_ms: Some(4080), state: State(7), ..connection() };
+    Event { mono_ns: 6 * SECOND + SECOND / 4 + 7, body: Body::End(connection, end) }
+}
+
 pub(super) fn probe() -> Event {
     let probe = Probe { n: Some(2), result: Some(ProbeResult::Sent), next_ms: Some(1000), late_ms: Some(8) };
     Event { mono_ns: 5 * SECOND + 7, body: Body::Probe(connection(), probe) }
@@ -67,7 +98,7 @@ pub(super) fn death() -> Event {
 
 fn abort() -> Event {
     let connection = Connection { state: State(7), ..connection() };
-    let task = Task { pid: 42, comm: "ev\u{1b}il".to_owned() };
+    let task = Task { pid: 42, comm: Comm::from("ev\u{1b}il") };
     let reset = Reset { reason: Some("TCP_ABORT_ON_CLOSE".to_owned()), cause: None, task: Some(task) };
     Event { mono_ns: 6 * SECOND + SECOND / 2 + 7, body: Body::Reset(connection, reset) }
 }
@@ -77,5 +108,5 @@ pub(super) fn all() -> Vec<Event> {
     let lost = Event { mono_ns: 7 * SECOND + 7, body: Body::Lost(Lost { count: 7, place: Place::RingBuffer }) };
     let stop = Stop { events: 4, lost: 7, connections: 1, verdicts: BTreeMap::from([(Verdict::KeepaliveTimeout, 1)]) };
     let stop = Event { mono_ns: 8 * SECOND + 7, body: Body::Stop(stop) };
-    vec![start(), probe(), timer(), death(), abort(), lost, stop]
+    vec![start(), open(), changed(), probe(), reply(), timer(), death(), end(), abort(), lost, stop]
 }

@@ -4,8 +4,11 @@ use std::{io::Write as _, net::SocketAddr};
 use anyhow::Result;
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Format, Look, detail};
-use crate::model::event::{Body, Connection, Event, Stop};
+use super::{Format, Look, detail, escape, summary};
+use crate::model::{
+    event::{Body, Connection, Event, ReplyKind},
+    history::History,
+};
 
 const RED: &str = "\x1b[1;31m";
 const YELLOW: &str = "\x1b[33m";
@@ -32,6 +35,11 @@ impl Format for Text {
                 self.hz = start.hz;
                 self.header(out)
             }
+            Body::Open(connection, open) => self.line(event, Some(connection), "open", &detail::open(connection, open), DIM, out),
+            Body::Settings(connection, changed) => {
+                let detail = detail::settings(connection.settings.as_ref(), changed);
+                self.line(event, Some(connection), "settings", &detail, "", out)
+            }
             Body::Probe(connection, probe) => {
                 let color = if probe.n.is_some_and(|n| n > 1) { YELLOW } else { "" };
                 self.line(event, Some(connection), "probe", &detail::probe(connection, probe, self.hz), color, out)
@@ -39,13 +47,25 @@ impl Format for Text {
             Body::Timer(connection, timer) => {
                 self.line(event, Some(connection), "timer", &detail::timer(connection, timer, self.hz), DIM, out)
             }
+            Body::Reply(connection, reply) => {
+                let color = if reply.missed > 0 || reply.kind == ReplyKind::Reset { YELLOW } else { "" };
+                self.line(event, Some(connection), "reply", &detail::reply(connection, reply), color, out)
+            }
             Body::Reset(connection, reset) => {
-                let color = if reset.cause.is_some() { RED } else { "" };
-                self.line(event, Some(connection), "reset", &detail::reset(connection, reset), color, out)
+                self.line(event, Some(connection), "reset", &detail::reset(connection, reset), "", out)
+            }
+            Body::End(connection, end) => {
+                let color = if end.verdict.is_death() { RED } else { "" };
+                self.line(event, Some(connection), "end", &detail::end(end), color, out)
             }
             Body::Lost(lost) => self.line(event, None, "lost", &detail::lost(*lost), RED, out),
-            Body::Stop(stop) => Ok(writeln!(out, "{}", summary(stop))?),
+            Body::Stop(stop) => Ok(summary::totals(stop, out)?),
         }
+    }
+
+    fn sum_up(&mut self, histories: &[&History], all: bool, out: &mut Vec<u8>) -> Result<()> {
+        let bad = if self.colors { (RED, PLAIN) } else { ("", "") };
+        summary::worst(histories, all, bad, |mono_ns| self.time(mono_ns), out)
     }
 }
 
@@ -59,7 +79,7 @@ impl Text {
         let width = self.address_width();
         Ok(writeln!(
             out,
-            "{time:<12} {:<7} {:<15} {:<width$} {:<width$} {:<6} DETAIL",
+            "{time:<12} {:<7} {:<15} {:<width$} {:<width$} {:<8} DETAIL",
             "PID", "COMM", "LADDR:LPORT", "RADDR:RPORT", "EVENT"
         )?)
     }
@@ -79,7 +99,10 @@ impl Text {
         let address = |address: Option<SocketAddr>| address.map_or_else(|| "-".to_owned(), |address| address.to_string());
         let local = address(connection.map(|connection| connection.local));
         let remote = address(connection.map(|connection| connection.remote));
-        write!(out, "{color}{time:<12} {:<7} {:<15} {local:<width$} {remote:<width$} {name:<6} {detail}", "-", "-")?;
+        let owner = connection.and_then(|connection| connection.owner).map(|owner| owner.task);
+        let pid = owner.map_or_else(|| "-".to_owned(), |task| task.pid.to_string());
+        let comm = owner.map_or_else(|| "-".to_owned(), |task| escape(&task.comm.text()));
+        write!(out, "{color}{time:<12} {pid:<7} {comm:<15} {local:<width$} {remote:<width$} {name:<8} {detail}")?;
         if let Some(connection) = connection.filter(|_| self.wide) {
             write!(out, "  [{}]", detail::facts(connection))?;
         }
@@ -102,15 +125,6 @@ impl Text {
     }
 }
 
-fn summary(stop: &Stop) -> String {
-    let Stop { events, lost, connections, verdicts } = stop;
-    let mut summary = format!("{events} events, {lost} lost, {connections} connections");
-    for (verdict, count) in verdicts {
-        summary += &format!(", {} {count}", verdict.name());
-    }
-    summary
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,20 +142,26 @@ mod tests {
     #[test]
     fn every_event_is_one_line_in_the_known_columns() {
         let expected = "\
-TIME(s)      PID     COMM            LADDR:LPORT           RADDR:RPORT           EVENT  DETAIL
-4.000000     -       -               10.0.0.5:51334        10.0.0.9:5432         probe  2 of 3, idle 2.008 s, next in 1.000 s
-4.500000     -       -               10.0.0.5:51334        10.0.0.9:5432         timer  no probe: data in flight, retransmission rules, next in 1.000 s, fired 0.132 s late (the timer wheel explains 0.032 s)
-5.000000     -       -               10.0.0.5:51334        10.0.0.9:5432         reset  DEAD: keepalive gave up, 3 of 3 probes unanswered, idle 4.080 s
-5.500000     -       -               10.0.0.5:51334        10.0.0.9:5432         reset  reset sent by this host, by ev\\u{1b}il[42], in CLOSE (TCP_ABORT_ON_CLOSE)
-6.000000     -       -               -                     -                     lost   7 events: the ring buffer was full (a larger --buffer or a narrower filter helps)
-4 events, 7 lost, 1 connections, keepalive-timeout 1
+TIME(s)      PID     COMM            LADDR:LPORT           RADDR:RPORT           EVENT    DETAIL
+1.000000     812     app             10.0.0.5:51334        10.0.0.9:5432         open     connected in 0.312 ms, keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl)
+2.000000     812     app             10.0.0.5:51334        10.0.0.9:5432         settings now keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), by app[812]
+4.000000     812     app             10.0.0.5:51334        10.0.0.9:5432         probe    2 of 3, idle 2.008 s, next in 1.000 s
+4.250000     812     app             10.0.0.5:51334        10.0.0.9:5432         reply    probe 2 of 3 answered by ACK after 4.000 ms (to the jiffy), 1 before it missed
+4.500000     812     app             10.0.0.5:51334        10.0.0.9:5432         timer    no probe: data in flight, retransmission rules, next in 1.000 s, fired 0.132 s late (the timer wheel explains 0.032 s)
+5.000000     812     app             10.0.0.5:51334        10.0.0.9:5432         reset    RST sent by the keepalive timer
+5.250000     812     app             10.0.0.5:51334        10.0.0.9:5432         end      DEAD, keepalive-timeout: 3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection, the application got ETIMEDOUT, after 5.080 s
+5.500000     812     app             10.0.0.5:51334        10.0.0.9:5432         reset    RST sent by this host, by ev\\u{1b}il[42], in CLOSE (TCP_ABORT_ON_CLOSE)
+6.000000     -       -               -                     -                     lost     7 events: the ring buffer was full (a larger --buffer or a narrower filter helps)
+
+4 events shown, 7 lost; 1 connection, 1 of them ended
+       1  keepalive-timeout
 ";
         assert_eq!(printed(false, false), expected);
     }
 
     #[test]
     fn wide_lines_say_the_settings_in_force_and_their_origin() {
-        let facts = "[ESTABLISHED conn 00000000000000ab cookie 77 netns 4026531840 keepalive on time 1 s (socket) intvl 1 s (socket) probes 3 (sysctl)]";
+        let facts = "[ESTABLISHED conn 00000000000000ab cookie 77 netns 4026531840 cgroup /system.slice/app.service held by 2 processes keepalive on time 1 s (socket) intvl 1 s (socket) probes 3 (sysctl)]";
         assert!(printed(true, false).contains(facts), "{}", printed(true, false));
     }
 

@@ -1,0 +1,77 @@
+//! Settings that a process changes on a socket.
+use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid};
+use aya_log_ebpf::debug;
+use keepalive_trace_ebpf::{counter, flag, kind};
+
+use crate::{
+    life::{emit_of, sign},
+    maps::{CALLS, count},
+    sock::{Head, Sock, Task, state},
+};
+
+const SOL_TCP: u32 = 6;
+const TCP_KEEPIDLE: u32 = 4;
+const TCP_KEEPINTVL: u32 = 5;
+const TCP_KEEPCNT: u32 = 6;
+const TCP_USER_TIMEOUT: u32 = 18;
+
+/// `tcp_set_keepalive`: SO_KEEPALIVE. The flag itself is set right after it.
+#[inline(always)]
+pub fn keepalive(ctx: &impl EbpfContext, sock: Sock, on: bool) {
+    count(counter::RUNS);
+    set(ctx, sock, Some(on));
+}
+
+/// Whether a `setsockopt()` is about what we show.
+#[inline(always)]
+pub fn concerns(level: u32, option: u32) -> bool {
+    level == SOL_TCP && matches!(option, TCP_KEEPIDLE | TCP_KEEPINTVL | TCP_KEEPCNT | TCP_USER_TIMEOUT)
+}
+
+/// `tcp_setsockopt` succeeded.
+#[inline(always)]
+pub fn option(ctx: &impl EbpfContext, sock: Sock) {
+    set(ctx, sock, None);
+}
+
+/// `tcp_setsockopt` begins: a kretprobe does not see the arguments.
+#[inline(always)]
+pub fn enter(sock: Sock) {
+    // A thread that finds no room has its change noticed by the next look at the socket.
+    let _ = CALLS.insert(bpf_get_current_pid_tgid(), sock.address(), 0);
+}
+
+/// `tcp_setsockopt` returns.
+#[inline(always)]
+pub fn exit(ctx: &impl EbpfContext, ret: i32) {
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: only this thread writes the entry.
+    let Some(sock) = unsafe { CALLS.get(thread) }.copied() else { return };
+    let _ = CALLS.remove(thread);
+    if ret == 0 {
+        set(ctx, Sock::at(sock), None);
+    }
+}
+
+/// What is set before there is a connection is told with its opening.
+#[inline(always)]
+fn set(ctx: &impl EbpfContext, sock: Sock, keepalive: Option<bool>) {
+    let Some(head) = Head::of(sock) else { return };
+    let connected = matches!(
+        head.state(),
+        Some(state::ESTABLISHED | state::SYN_RECV..=state::FIN_WAIT2 | state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING)
+    );
+    if !connected {
+        return;
+    }
+    debug!(ctx, "setsockopt: state {}", head.state().unwrap_or(0));
+    emit_of(sock, &head, |record| {
+        record.kind = kind::SET;
+        match keepalive {
+            Some(true) => record.flags |= flag::KEEPOPEN,
+            Some(false) => record.flags &= !flag::KEEPOPEN,
+            None => {}
+        }
+        sign(record, Task::current().process());
+    });
+}

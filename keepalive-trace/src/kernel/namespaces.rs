@@ -1,0 +1,124 @@
+//! Network namespaces: found wherever somebody holds one, and entered to look around.
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    panic, thread,
+};
+
+use anyhow::{Context as _, Result};
+use nix::sched::{CloneFlags, setns};
+
+const MINE: &str = "/proc/thread-self/ns/net";
+const NAMED: &str = "/run/netns";
+
+/// `SIOCGSKNS`: the namespace of a socket.
+const SIOCGSKNS: libc::Ioctl = 0x894c;
+
+/// Open namespaces, by inode.
+#[derive(Debug, Default)]
+pub struct Namespaces(BTreeMap<u32, OwnedFd>);
+
+impl Namespaces {
+    /// Those of processes, and those that have a name (`ip netns`).
+    pub fn find() -> Self {
+        let mut found = Self::default();
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let of_processes =
+            processes.filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()));
+        let named = fs::read_dir(NAMED).into_iter().flatten().flatten();
+        let paths = of_processes.map(|entry| entry.path().join("ns/net")).chain(named.map(|entry| entry.path()));
+        // Processes end while we look, and some are not ours to look at.
+        for path in [MINE.into()].into_iter().chain(paths) {
+            let Ok(metadata) = fs::metadata(&path) else { continue };
+            let Ok(inode) = u32::try_from(metadata.ino()) else { continue };
+            if !found.0.contains_key(&inode)
+                && let Ok(file) = File::open(&path)
+            {
+                found.0.insert(inode, file.into());
+            }
+        }
+        found
+    }
+
+    pub fn has(&self, inode: u32) -> bool {
+        self.0.contains_key(&inode)
+    }
+
+    /// A namespace in which nobody lives any more, by a socket of it that a process holds. The socket is borrowed for a moment.
+    ///
+    /// # Errors
+    /// When the process has gone, or may not be asked.
+    pub fn add_of_socket(&mut self, inode: u32, pid: u32, fd: u32) -> io::Result<()> {
+        let process = owned(|| {
+            // SAFETY: takes a number and flags.
+            unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }
+        })?;
+        let socket = owned(|| {
+            // SAFETY: takes a descriptor, a number and flags.
+            unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) }
+        })?;
+        let namespace = owned(|| {
+            // SAFETY: takes no argument beyond the request.
+            unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) }.into()
+        })?;
+        self.0.insert(inode, namespace);
+        Ok(())
+    }
+
+    /// Those of these inodes, or all.
+    pub fn only(mut self, inodes: &[u32]) -> Self {
+        self.0.retain(|inode, _| inodes.is_empty() || inodes.contains(inode));
+        self
+    }
+
+    /// Does `work` in each of them, on a thread that nobody else needs: one that has entered a namespace stays there. One that
+    /// can't be entered, or in which it fails, is named.
+    pub fn visit<T: Send>(&self, work: impl Fn() -> Result<T> + Sync) -> (Vec<T>, Vec<anyhow::Error>) {
+        let (mut results, mut failures) = (Vec::new(), Vec::new());
+        for (inode, namespace) in &self.0 {
+            let here = fs::metadata(MINE).is_ok_and(|metadata| metadata.ino() == u64::from(*inode));
+            let visit = || {
+                if !here {
+                    setns(namespace, CloneFlags::CLONE_NEWNET)
+                        .with_context(|| format!("cannot enter the network namespace {inode} (it takes CAP_SYS_ADMIN)"))?;
+                }
+                work()
+            };
+            let visited = thread::scope(|scope| scope.spawn(visit).join()).unwrap_or_else(|panic| panic::resume_unwind(panic));
+            match visited {
+                Ok(result) => results.push(result),
+                Err(error) => failures.push(error),
+            }
+        }
+        (results, failures)
+    }
+}
+
+fn owned(call: impl FnOnce() -> libc::c_long) -> io::Result<OwnedFd> {
+    let fd = call();
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let fd = libc::c_int::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just given it to us, and to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_namespace_is_found_and_needs_no_entering() {
+        let own = u32::try_from(fs::metadata(MINE).unwrap().ino()).unwrap();
+        let found = Namespaces::find().only(&[own]);
+        assert!(found.has(own));
+        let (results, failures) = found.visit(|| Ok(7));
+        assert_eq!((results, failures.len()), (vec![7], 0));
+    }
+}

@@ -1,0 +1,250 @@
+//! One connection's story, built from its events alone: live, and from any recording of them.
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use super::{
+    errno::Errno,
+    event::{Body, ConnId, Connection, End, Event, How, Open, Outcome, Probe, ProbeResult, Reply, ReplyKind, Timer},
+    owner::Owner,
+    settings::Settings,
+    verdict::Verdict,
+};
+
+mod story;
+
+use story::{Calm, Round, Story};
+pub use story::{Chapter, Timeline, What};
+
+/// One connection's story. Small, since there may be a million.
+#[derive(Clone, Debug)]
+pub struct History {
+    pub id: ConnId,
+    pub netns: Option<u32>,
+    local: Endpoint,
+    remote: Endpoint,
+    pub owner: Option<Owner>,
+    pub how: How,
+    /// How long the handshake took, microseconds.
+    pub connect_us: Option<u32>,
+    /// When it was first known, and when something was last seen of it: nanoseconds of CLOCK_MONOTONIC.
+    pub opened_ns: u64,
+    pub last_ns: u64,
+    /// The settings in force when last seen.
+    pub settings: Option<Settings>,
+    pub tally: Tally,
+    pub verdict: Option<Verdict>,
+    pub errno: Option<Errno>,
+    /// The round that goes on, and the healthy ones right before it: most connections have nothing else.
+    round: Round,
+    calm: Calm,
+    story: Option<Box<Story>>,
+}
+
+/// Probes, counted: `probes` = `answered` + `unanswered` + `pending`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Those that the kernel counts, sent or dropped on this host.
+    pub probes: u32,
+    pub answered: u32,
+    /// Given up, or passed over by an answer to a later one.
+    pub unanswered: u32,
+    /// Of the round that goes on.
+    pub pending: u32,
+}
+
+impl Tally {
+    /// A probe that is the n-th of its round. The kernel's number decides: what went before may have been missed, or may
+    /// belong to a round that ended unseen.
+    fn probe(&mut self, n: Option<u32>) {
+        self.began(n.map_or(self.pending, |n| n.saturating_sub(1)));
+        self.probes += 1;
+        self.pending += 1;
+    }
+
+    /// So many probes of the round are out.
+    fn began(&mut self, pending: u32) {
+        if pending < self.pending {
+            self.unanswered += self.pending;
+            self.pending = 0;
+        }
+        self.probes += pending - self.pending;
+        self.pending = pending;
+    }
+
+    fn answered(&mut self) {
+        if self.pending > 0 {
+            self.answered += 1;
+            self.unanswered += self.pending - 1;
+            self.pending = 0;
+        }
+    }
+
+    fn over(&mut self) {
+        self.unanswered += self.pending;
+        self.pending = 0;
+    }
+}
+
+/// An address and a port in 18 bytes, IPv4 as `::ffff:a.b.c.d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Endpoint {
+    address: [u8; 16],
+    port: u16,
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        let octets = match address.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        Self { address: octets, port: address.port() }
+    }
+}
+
+impl Endpoint {
+    fn address(self) -> SocketAddr {
+        SocketAddr::new(Ipv6Addr::from(self.address).to_canonical(), self.port)
+    }
+}
+
+impl History {
+    /// Begins with the connection's first event, which need not be its opening where that was lost.
+    pub fn begin(connection: &Connection, at_ns: u64) -> Self {
+        Self {
+            id: connection.id,
+            netns: connection.netns,
+            local: connection.local.into(),
+            remote: connection.remote.into(),
+            owner: connection.owner,
+            how: How::FirstEvent,
+            connect_us: None,
+            opened_ns: at_ns,
+            last_ns: at_ns,
+            settings: connection.settings,
+            tally: Tally::default(),
+            verdict: None,
+            errno: None,
+            round: Round::default(),
+            calm: Calm::default(),
+            story: None,
+        }
+    }
+
+    pub fn local(&self) -> SocketAddr {
+        self.local.address()
+    }
+
+    pub fn remote(&self) -> SocketAddr {
+        self.remote.address()
+    }
+
+    /// Whether these are its ends. A namespace that is not known is no difference.
+    pub fn is_between(&self, netns: Option<u32>, local: SocketAddr, remote: SocketAddr) -> bool {
+        let elsewhere = self.netns.zip(netns).is_some_and(|(one, other)| one != other);
+        !elsewhere && self.local == local.into() && self.remote == remote.into()
+    }
+
+    /// Its chapters, oldest first.
+    pub fn timeline(&self) -> Timeline {
+        let mut timeline = self.story.as_ref().map(|story| story.timeline()).unwrap_or_default();
+        timeline.chapters.extend(self.calm.chapter());
+        timeline.chapters.extend(self.round.chapter(self.settings, None));
+        timeline
+    }
+
+    /// The verdict's sentence, where the end was not an orderly one.
+    pub fn why(&self) -> Option<&str> {
+        self.story.as_ref().map(|story| story.why()).filter(|why| !why.is_empty())
+    }
+
+    /// Adds the connection's next event.
+    pub fn apply(&mut self, event: &Event) {
+        let Some(connection) = event.body.connection() else { return };
+        let at = event.mono_ns;
+        self.last_ns = self.last_ns.max(at);
+        self.owner = connection.owner.or(self.owner);
+        let settings = connection.settings;
+        match &event.body {
+            Body::Open(_, Open { how, connect_us }) => {
+                self.how = *how;
+                self.connect_us = connect_us.and_then(|us| u32::try_from(us).ok());
+                self.settings = settings.or(self.settings);
+                self.tally.began(connection.probes_out.unwrap_or(0));
+            }
+            Body::Settings(_, changed) => {
+                self.settings = settings.or(self.settings);
+                self.add(Chapter { from_ns: at, to_ns: at, what: What::Settings { to: settings, by: changed.by } });
+            }
+            Body::Probe(_, probe) => {
+                self.settings = settings.or(self.settings);
+                self.probe(at, probe);
+            }
+            // That the timer comes too early after other traffic is the rule, and no news.
+            Body::Timer(_, Timer { outcome: Outcome::NotIdle, .. }) => {}
+            Body::Timer(_, timer) => self.again(at, What::Silent { outcome: timer.outcome, times: 1 }),
+            Body::Reply(_, reply) => {
+                self.tally.answered();
+                self.reply(at, reply);
+            }
+            Body::End(_, End { verdict, errno, why, .. }) => {
+                self.tally.over();
+                (self.verdict, self.errno) = (Some(*verdict), *errno);
+                self.end_round(None);
+                if !verdict.is_orderly() {
+                    self.story.get_or_insert_default().conclude(why);
+                }
+            }
+            Body::Reset(..) | Body::Start(_) | Body::Lost(_) | Body::Stop(_) => {}
+        }
+    }
+
+    fn probe(&mut self, at: u64, probe: &Probe) {
+        if probe.result == Some(ProbeResult::Congested) {
+            self.again(at, What::Congested { times: 1 });
+            return;
+        }
+        self.tally.probe(probe.n);
+        if self.tally.pending == 1 {
+            self.end_round(None);
+            self.round.from_ns = at;
+        }
+        let dropped = u32::from(probe.result == Some(ProbeResult::DroppedLocally));
+        self.round = Round { probes: self.tally.pending, dropped: self.round.dropped + dropped, to_ns: at, ..self.round };
+    }
+
+    fn reply(&mut self, at: u64, reply: &Reply) {
+        if self.round.probes == 1 && reply.kind == ReplyKind::Ack {
+            self.calm.add(self.round.from_ns, at, reply);
+            self.round = Round::default();
+        } else {
+            self.round.to_ns = at;
+            self.end_round(Some(reply));
+        }
+    }
+
+    /// The round becomes a chapter.
+    fn end_round(&mut self, end: Option<&Reply>) {
+        let round = std::mem::take(&mut self.round);
+        if let Some(chapter) = round.chapter(self.settings, end) {
+            self.add(chapter);
+        }
+    }
+
+    /// Something that may be the last chapter once more.
+    fn again(&mut self, at: u64, what: What) {
+        let calm = self.calm.rounds > 0;
+        let again = self.story.as_mut().filter(|_| !calm).is_some_and(|story| story.again(at, &what));
+        if !again {
+            self.add(Chapter { from_ns: at, to_ns: at, what });
+        }
+    }
+
+    fn add(&mut self, chapter: Chapter) {
+        let calm = std::mem::take(&mut self.calm).chapter();
+        let story = self.story.get_or_insert_default();
+        calm.into_iter().chain([chapter]).for_each(|chapter| story.add(chapter));
+    }
+}
+
+#[cfg(test)]
+mod tests;

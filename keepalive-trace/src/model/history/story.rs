@@ -1,0 +1,138 @@
+//! What happened on a connection, in chapters: as many as a person reads, however long it lived.
+use std::collections::VecDeque;
+
+use crate::model::{
+    event::{Outcome, Reply},
+    owner::Task,
+    settings::Settings,
+};
+
+/// Chapters that are kept of a long story: the first ones, and the last ones.
+const FIRST: usize = 8;
+const LAST: usize = 24;
+
+/// A piece of the story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chapter {
+    /// When it began and when it was last added to: nanoseconds of CLOCK_MONOTONIC.
+    pub from_ns: u64,
+    pub to_ns: u64,
+    pub what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Rounds whose first probe was answered, one after the other, and the slowest answer, microseconds.
+    Healthy { rounds: u32, slowest_us: Option<u32> },
+    /// A round of which probes stayed unanswered; of how many, how many this host dropped itself, and what ended it.
+    Round { probes: u32, of: Option<u32>, dropped: u32, end: Option<Reply> },
+    /// Probes that a full queue on this host held back.
+    Congested { times: u32 },
+    /// The timer sent nothing, so many times, for this reason.
+    Silent { outcome: Outcome, times: u32 },
+    /// The settings changed.
+    Settings { to: Option<Settings>, by: Option<Task> },
+}
+
+/// The chapters that are left of a story.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timeline {
+    pub chapters: Vec<Chapter>,
+    /// How many chapters are missing, and before which of those that are left.
+    pub omitted: u32,
+    pub gap: usize,
+}
+
+/// What most connections have none of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Story {
+    first: Vec<Chapter>,
+    last: VecDeque<Chapter>,
+    omitted: u32,
+    why: String,
+}
+
+impl Story {
+    pub(super) fn timeline(&self) -> Timeline {
+        let chapters = self.first.iter().chain(&self.last).cloned().collect();
+        Timeline { chapters, omitted: self.omitted, gap: self.first.len() }
+    }
+
+    pub(super) fn why(&self) -> &str {
+        &self.why
+    }
+
+    pub(super) fn conclude(&mut self, why: &str) {
+        why.clone_into(&mut self.why);
+    }
+
+    pub(super) fn add(&mut self, chapter: Chapter) {
+        if self.first.len() < FIRST {
+            self.first.push(chapter);
+            return;
+        }
+        self.last.push_back(chapter);
+        if self.last.len() > LAST {
+            self.last.pop_front();
+            self.omitted += 1;
+        }
+    }
+
+    /// Counts `what` into the last chapter, if that is of the same kind.
+    pub(super) fn again(&mut self, at: u64, what: &What) -> bool {
+        let Some(chapter) = self.last.back_mut().or(self.first.last_mut()) else { return false };
+        match (&mut chapter.what, what) {
+            (What::Congested { times }, What::Congested { .. }) => *times += 1,
+            (What::Silent { outcome, times }, What::Silent { outcome: new, .. }) if outcome == new => *times += 1,
+            _ => return false,
+        }
+        chapter.to_ns = at;
+        true
+    }
+}
+
+/// Healthy rounds, one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Calm {
+    pub(super) rounds: u32,
+    /// One more than the slowest answer, microseconds; 0: not known.
+    slowest: u32,
+    from_ns: u64,
+    to_ns: u64,
+}
+
+impl Calm {
+    pub(super) fn add(&mut self, from_ns: u64, to_ns: u64, reply: &Reply) {
+        if self.rounds == 0 {
+            self.from_ns = from_ns;
+        }
+        self.rounds += 1;
+        self.to_ns = to_ns;
+        let us = reply.rtt_us.map_or(0, |us| u32::try_from(us).unwrap_or(u32::MAX).saturating_add(1));
+        self.slowest = self.slowest.max(us);
+    }
+
+    pub(super) fn chapter(self) -> Option<Chapter> {
+        let Self { rounds, slowest, from_ns, to_ns } = self;
+        let what = What::Healthy { rounds, slowest_us: slowest.checked_sub(1) };
+        (rounds > 0).then_some(Chapter { from_ns, to_ns, what })
+    }
+}
+
+/// The round that goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Round {
+    pub(super) probes: u32,
+    pub(super) dropped: u32,
+    pub(super) from_ns: u64,
+    pub(super) to_ns: u64,
+}
+
+impl Round {
+    pub(super) fn chapter(self, settings: Option<Settings>, end: Option<&Reply>) -> Option<Chapter> {
+        let Self { probes, dropped, from_ns, to_ns } = self;
+        let of = settings.map(|settings| settings.probes.value);
+        let what = What::Round { probes, of, dropped, end: end.cloned() };
+        (probes > 0).then_some(Chapter { from_ns, to_ns, what })
+    }
+}

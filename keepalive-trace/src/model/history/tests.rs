@@ -1,0 +1,105 @@
+use super::*;
+use crate::model::{
+    event::{Family, Precision},
+    state::State,
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn connection() -> Connection {
+    Connection {
+        id: ConnId(1),
+        cookie: None,
+        family: Family::V4,
+        local: SocketAddr::from(([10, 0, 0, 5], 51334)),
+        remote: SocketAddr::from(([10, 0, 0, 9], 5432)),
+        netns: Some(7),
+        cgroup: None,
+        owner: None,
+        state: State::ESTABLISHED,
+        settings: None,
+        idle_ms: None,
+        probes_out: Some(0),
+    }
+}
+
+fn probe(n: u32) -> Body {
+    Body::Probe(connection(), Probe { n: Some(n), result: Some(ProbeResult::Sent), next_ms: None, late_ms: None })
+}
+
+fn answer(n: u32, rtt_us: u64) -> Body {
+    let reply = Reply { n: Some(n), kind: ReplyKind::Ack, rtt_us: Some(rtt_us), precision: Precision::Jiffy, missed: n - 1 };
+    Body::Reply(connection(), reply)
+}
+
+/// One event a second.
+fn history(bodies: impl IntoIterator<Item = Body>) -> History {
+    let mut history = History::begin(&connection(), 0);
+    for (second, body) in (1..).zip(bodies) {
+        history.apply(&Event { mono_ns: second * SECOND, body });
+        let Tally { probes, answered, unanswered, pending } = history.tally;
+        assert_eq!(probes, answered + unanswered + pending, "{:?}", history.tally);
+    }
+    history
+}
+
+fn whats(history: &History) -> Vec<What> {
+    history.timeline().chapters.into_iter().map(|chapter| chapter.what).collect()
+}
+
+#[test]
+fn healthy_rounds_are_one_chapter_with_the_slowest_answer() {
+    let history = history([probe(1), answer(1, 0), probe(1), answer(1, 8000), probe(1), answer(1, 4000)]);
+    assert_eq!(whats(&history), [What::Healthy { rounds: 3, slowest_us: Some(8000) }]);
+    let chapter = &history.timeline().chapters[0];
+    assert_eq!((chapter.from_ns, chapter.to_ns), (SECOND, 6 * SECOND));
+    assert_eq!(history.tally, Tally { probes: 3, answered: 3, unanswered: 0, pending: 0 });
+}
+
+#[test]
+fn a_recovery_after_two_misses_is_a_chapter_of_its_own() {
+    let history = history([probe(1), answer(1, 0), probe(1), probe(2), probe(3), answer(3, 0), probe(1)]);
+    let [What::Healthy { rounds: 1, .. }, What::Round { probes: 3, end: Some(end), .. }, last] = &whats(&history)[..] else {
+        panic!("{:?}", whats(&history))
+    };
+    assert_eq!((end.n, end.missed), (Some(3), 2));
+    assert_eq!(*last, What::Round { probes: 1, of: None, dropped: 0, end: None });
+    assert_eq!(history.tally, Tally { probes: 5, answered: 2, unanswered: 2, pending: 1 });
+}
+
+#[test]
+fn probes_from_before_are_counted_by_the_kernels_number() {
+    let open = Body::Open(Connection { probes_out: Some(2), ..connection() }, Open { how: How::Snapshot, connect_us: None });
+    let history = history([open, probe(3), answer(3, 0)]);
+    assert_eq!(history.tally, Tally { probes: 3, answered: 1, unanswered: 2, pending: 0 });
+}
+
+#[test]
+fn a_round_that_begins_anew_without_an_answer_leaves_the_last_one_unanswered() {
+    let history = history([probe(1), probe(2), probe(1)]);
+    assert_eq!(history.tally, Tally { probes: 3, answered: 0, unanswered: 2, pending: 1 });
+    assert_eq!(whats(&history).len(), 2);
+}
+
+#[test]
+fn a_long_story_keeps_its_beginning_and_its_end_and_says_what_is_missing() {
+    let rounds = (0..100).flat_map(|_| [probe(1), probe(2), answer(2, 0)]);
+    let history = history(rounds);
+    let Timeline { chapters, omitted, gap } = history.timeline();
+    assert_eq!((chapters.len(), omitted, gap), (32, 68, 8));
+    assert_eq!((chapters[7].from_ns, chapters[8].from_ns), (22 * SECOND, 229 * SECOND));
+}
+
+#[test]
+fn ends_are_recognised_whatever_way_an_ipv4_address_is_written() {
+    let history = history([]);
+    let (local, remote) = (connection().local, connection().remote);
+    assert!(history.is_between(Some(7), local, remote) && history.is_between(None, local, remote));
+    assert!(!history.is_between(Some(8), local, remote) && !history.is_between(Some(7), remote, local));
+    assert_eq!((history.local(), history.remote()), (local, remote));
+}
+
+#[test]
+fn a_history_is_small() {
+    assert!(size_of::<History>() <= 216, "{}", size_of::<History>());
+}

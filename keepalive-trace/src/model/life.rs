@@ -1,0 +1,134 @@
+//! One connection's state machine: from what was seen of its socket to the events that follow from it.
+use super::{
+    event::{Body, Changed, Connection, End, Precision, ProbeResult, Reply, ReplyKind},
+    history::History,
+    sighting::{Clock, Closed, Sighting, What},
+    verdict::{self, Evidence, PeerReset, ResetSign, Signs},
+};
+
+/// What a connection's next events depend on, beside its history.
+#[derive(Clone, Debug, Default)]
+pub struct Life {
+    /// The last probe that left this host and is not answered.
+    sent: Option<Sent>,
+    signs: Option<Box<Signs>>,
+}
+
+/// A probe on its way.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    mono_ns: u64,
+    /// Jiffies, the low half; none where the socket's clock could not be read.
+    jiffies: Option<u32>,
+    n: u32,
+}
+
+impl Life {
+    /// The answer that this sighting shows: the socket's own clock says that an ACK came after the last probe.
+    pub fn answer(&mut self, sighting: &Sighting, history: &History, hz: u32) -> Option<Reply> {
+        let sent = self.sent.filter(|_| history.tally.pending > 0)?;
+        let rtt_us = match &sighting.what {
+            What::Acked => Some(sighting.mono_ns.saturating_sub(sent.mono_ns) / 1000),
+            _ => {
+                let Clock { acked, .. } = sighting.socket.clock?;
+                let jiffies = u32::try_from(acked.wrapping_sub(sent.jiffies?).cast_signed()).ok()?;
+                Some(u64::from(jiffies) * 1_000_000 / u64::from(hz.max(1)))
+            }
+        };
+        self.sent = None;
+        let precision = if sighting.what == What::Acked { Precision::Exact } else { Precision::Jiffy };
+        Some(Reply { n: Some(sent.n), kind: ReplyKind::Ack, rtt_us, precision, missed: sent.n.saturating_sub(1) })
+    }
+
+    /// The change of settings that this sighting shows.
+    pub fn change(&self, sighting: &Sighting, history: &History) -> Option<Changed> {
+        let differ = sighting.socket.settings.is_some() && sighting.socket.settings != history.settings;
+        if !differ || !sighting.what.shows_settings() {
+            return None;
+        }
+        let by = match &sighting.what {
+            What::Set { by } => *by,
+            _ => None,
+        };
+        Some(Changed { by })
+    }
+
+    /// The event that the sighting itself is, if it is one for all to hear; and what is to be remembered of it.
+    pub fn event(&mut self, sighting: &Sighting, connection: Connection, history: &History) -> Option<Body> {
+        let socket = &sighting.socket;
+        match &sighting.what {
+            What::Probe(probe) => {
+                let n = probe.n.unwrap_or(history.tally.pending + 1);
+                if probe.result == Some(ProbeResult::Sent) {
+                    self.sent = Some(Sent { mono_ns: sighting.mono_ns, jiffies: socket.clock.map(|clock| clock.now), n });
+                } else if probe.result == Some(ProbeResult::DroppedLocally) && n == 1 {
+                    self.sent = None;
+                }
+                Some(Body::Probe(connection, probe.clone()))
+            }
+            What::Timer(timer) => Some(Body::Timer(connection, timer.clone())),
+            What::Reset(reset) => {
+                let signs = self.signs.get_or_insert_default();
+                match reset.cause {
+                    Some(cause) => signs.timer = Some(cause),
+                    None => {
+                        let sign = ResetSign {
+                            reason: reset.reason.clone(),
+                            state: socket.state,
+                            orphan: socket.orphan,
+                            task: reset.task,
+                        };
+                        signs.reset.get_or_insert(sign);
+                    }
+                }
+                Some(Body::Reset(connection, reset.clone()))
+            }
+            What::PeerReset => {
+                let on_probe = history.tally.pending > 0 && socket.probes_out != Some(0);
+                let sent = self.sent.take().filter(|_| on_probe);
+                let on_probe = on_probe.then(|| sent.map_or(history.tally.pending, |sent| sent.n));
+                self.signs.get_or_insert_default().peer_reset.get_or_insert(PeerReset { on_probe, orphan: socket.orphan });
+                let rtt_us = sent.map(|sent| sighting.mono_ns.saturating_sub(sent.mono_ns) / 1000);
+                let n = on_probe?;
+                let missed = n.saturating_sub(1);
+                Some(Body::Reply(
+                    connection,
+                    Reply { n: Some(n), kind: ReplyKind::Reset, rtt_us, precision: Precision::Exact, missed },
+                ))
+            }
+            What::Aborted { by } => {
+                self.signs.get_or_insert_default().aborted.get_or_insert(*by);
+                None
+            }
+            // The tracker's: they begin and end the history.
+            What::Snapshot
+            | What::Connected { .. }
+            | What::Accepted { .. }
+            | What::Set { .. }
+            | What::Acked
+            | What::Closed(_) => None,
+        }
+    }
+
+    /// Whether a reset of this host's is still to come that says more about the end.
+    pub fn awaits_reset(&self, closed: &Closed) -> bool {
+        verdict::awaits_reset(self.signs.as_deref().unwrap_or(&Signs::default()), closed)
+    }
+
+    /// The end, judged from all that was seen.
+    pub fn end(&self, closed: &Closed, orphan: bool, idle_ms: Option<u64>, history: &History, at_ns: u64) -> End {
+        let signs = self.signs.as_deref().cloned().unwrap_or_default();
+        let pending = history.tally.pending;
+        let evidence = Evidence { unanswered: pending, signs: &signs, closed, orphan, settings: history.settings, idle_ms };
+        let verdict = verdict::judge(&evidence);
+        let known_ns = at_ns.saturating_sub(history.opened_ns);
+        End {
+            verdict,
+            errno: closed.errno.filter(|_| !orphan),
+            probes_sent: history.tally.probes,
+            unanswered: history.tally.unanswered + pending,
+            age_ms: closed.trying_us.map_or(known_ns / 1_000_000, |us| us / 1000),
+            why: verdict::why(verdict, &evidence),
+        }
+    }
+}

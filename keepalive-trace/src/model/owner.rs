@@ -1,0 +1,100 @@
+//! Who holds a socket.
+use std::{borrow::Cow, fmt};
+
+/// A task's name as the kernel keeps it: 15 bytes at most, padded with NULs. It need not be UTF-8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Comm(pub [u8; 16]);
+
+impl Comm {
+    /// Up to its NUL; bytes that are no UTF-8 are replaced.
+    pub fn text(&self) -> Cow<'_, str> {
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
+        String::from_utf8_lossy(&self.0[..end])
+    }
+}
+
+impl From<&str> for Comm {
+    fn from(text: &str) -> Self {
+        let mut bytes = [0; 16];
+        for (to, from) in bytes.iter_mut().zip(text.bytes().take(15)) {
+            *to = from;
+        }
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+/// A process that did something. It need not be a socket's owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Thread group id, in the kernel's first pid namespace.
+    pub pid: u32,
+    /// Name of the thread group's leader.
+    pub comm: Comm,
+}
+
+/// The process that holds a socket; of several, the one that opened it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub task: Task,
+    /// How many processes hold it.
+    pub holders: u32,
+}
+
+impl Owner {
+    pub fn alone(task: Task) -> Self {
+        Self { task, holders: 1 }
+    }
+}
+
+/// Which owners somebody wants to hear of. Empty lists select all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owners {
+    pub pids: Vec<u32>,
+    /// Whole names, as the kernel cuts them: 15 bytes at most.
+    pub comms: Vec<Comm>,
+}
+
+impl Owners {
+    pub fn all(&self) -> bool {
+        self.pids.is_empty() && self.comms.is_empty()
+    }
+
+    /// One that is not known is nobody's.
+    pub fn wants(&self, task: Option<&Task>) -> bool {
+        let wanted = |task: &Task| {
+            (self.pids.is_empty() || self.pids.contains(&task.pid)) && (self.comms.is_empty() || self.comms.contains(&task.comm))
+        };
+        self.all() || task.is_some_and(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_ends_at_its_nul_and_may_be_no_text_at_all() {
+        assert_eq!(Comm(*b"nginx\0garbage...").text(), "nginx");
+        assert_eq!(Comm([0xff; 16]).text().chars().count(), 16);
+        assert_eq!(Comm::from("a-name-that-is-much-too-long").text(), "a-name-that-is-");
+    }
+
+    #[test]
+    fn an_owner_is_wanted_by_pid_and_by_name_and_an_unknown_one_only_by_those_who_want_all() {
+        let task = Task { pid: 7, comm: Comm::from("nginx") };
+        let owners = |pids: &[u32], comms: &[&str]| Owners {
+            pids: pids.to_vec(),
+            comms: comms.iter().map(|comm| Comm::from(*comm)).collect(),
+        };
+        assert!(owners(&[], &[]).wants(None));
+        assert!(owners(&[6, 7], &[]).wants(Some(&task)) && owners(&[7], &["nginx"]).wants(Some(&task)));
+        assert!(!owners(&[7], &["curl"]).wants(Some(&task)) && !owners(&[8], &[]).wants(Some(&task)));
+        assert!(!owners(&[7], &[]).wants(None));
+    }
+}

@@ -1,0 +1,139 @@
+//! The last word of a run: what there was, how it ended, and the stories in which something went wrong.
+use std::{cmp::Reverse, io::Write as _};
+
+use anyhow::Result;
+
+use super::{detail, escape};
+use crate::model::{
+    event::Stop,
+    history::{Chapter, History, Timeline, What},
+    units::{counted, seconds},
+};
+
+/// So many stories are told unless all are asked for.
+const WORST: usize = 10;
+
+/// What happened, in numbers.
+pub(super) fn totals(stop: &Stop, out: &mut Vec<u8>) -> Result<()> {
+    let Stop { events, lost, connections, verdicts } = stop;
+    let ended: u64 = verdicts.values().sum();
+    writeln!(
+        out,
+        "\n{} shown, {lost} lost; {}, {ended} of them ended",
+        counted(*events, "event"),
+        counted(*connections, "connection")
+    )?;
+    for (verdict, count) in verdicts {
+        writeln!(out, "{count:>8}  {}", verdict.name())?;
+    }
+    Ok(())
+}
+
+/// The worst stories, or all of them, the worst first. `bad` begins and ends the colour of those that died.
+pub(super) fn worst(
+    histories: &[&History],
+    all: bool,
+    bad: (&str, &str),
+    time: impl Fn(u64) -> String,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let mut chosen: Vec<&History> = histories.iter().copied().filter(|history| all || is_bad(history)).collect();
+    chosen.sort_by_key(|history| rank(history));
+    let more = chosen.len().saturating_sub(if all { chosen.len() } else { WORST });
+    chosen.truncate(chosen.len() - more);
+    for history in &chosen {
+        writeln!(out)?;
+        story(history, bad, &time, out)?;
+    }
+    if more > 0 {
+        writeln!(out, "\n{more} more like these (--histories shows all)")?;
+    } else if !all && chosen.len() < histories.len() {
+        let others = histories.len() - chosen.len();
+        writeln!(out, "\nnothing went wrong on {} (--histories shows all)", counted(others as u64, "other connection"))?;
+    }
+    Ok(())
+}
+
+fn is_bad(history: &History) -> bool {
+    history.verdict.is_some_and(|verdict| !verdict.is_orderly()) || history.tally.unanswered > 0 || history.tally.pending > 0
+}
+
+/// Those that died, by verdict; those in danger; those that recovered; the rest. Of the same, the latest first.
+fn rank(history: &History) -> impl Ord + use<> {
+    let tally = history.tally;
+    let class = match history.verdict {
+        Some(verdict) if verdict.is_death() => 0,
+        None if tally.pending > 0 => 1,
+        _ if tally.unanswered > 0 => 2,
+        Some(verdict) if !verdict.is_orderly() => 3,
+        _ => 4,
+    };
+    (class, history.verdict, Reverse(history.last_ns), history.id)
+}
+
+fn story(history: &History, (bad, plain): (&str, &str), time: &impl Fn(u64) -> String, out: &mut Vec<u8>) -> Result<()> {
+    let owner = history.owner.map_or_else(|| "-".to_owned(), |owner| detail::named(owner.task));
+    let ended = match (history.verdict, history.errno) {
+        (Some(verdict), Some(errno)) => format!("{}, {errno}", verdict.name()),
+        (Some(verdict), None) => verdict.name().to_owned(),
+        (None, _) if history.tally.pending > 0 => format!("open, {} unanswered", counted(history.tally.pending.into(), "probe")),
+        (None, _) => "open".to_owned(),
+    };
+    let (bad, plain) = if history.verdict.is_some_and(|verdict| verdict.is_death()) { (bad, plain) } else { ("", "") };
+    writeln!(out, "{bad}{} > {}  {owner}  {ended}{plain}", history.local(), history.remote())?;
+    if let Some(why) = history.why() {
+        writeln!(out, "  {}", escape(why))?;
+    }
+    let opened = match history.connect_us {
+        Some(us) => format!("{} in {}", history.how.name(), detail::milliseconds(us.into())),
+        None => history.how.name().to_owned(),
+    };
+    let settings = history.settings.map_or_else(String::new, |settings| format!(", {}", detail::in_force(&settings)));
+    writeln!(out, "  {:>12}  {opened}{settings}", time(history.opened_ns))?;
+    let since = |ns: u64| format!("+{}", seconds((ns.saturating_sub(history.opened_ns) / 1_000_000) as i64));
+    let Timeline { chapters, omitted, gap } = history.timeline();
+    for (index, Chapter { from_ns, to_ns, what }) in chapters.iter().enumerate() {
+        if index == gap && omitted > 0 {
+            writeln!(out, "  {:>12}  ... {} left out", "", counted(omitted.into(), "chapter"))?;
+        }
+        let until = if to_ns > from_ns { format!(", until {}", since(*to_ns)) } else { String::new() };
+        writeln!(out, "  {:>12}  {}{until}", since(*from_ns), chapter(what))?;
+    }
+    if history.verdict.is_some() {
+        writeln!(out, "  {:>12}  end", since(history.last_ns))?;
+    }
+    Ok(())
+}
+
+fn chapter(what: &What) -> String {
+    match what {
+        What::Healthy { rounds, slowest_us } => {
+            let slowest = slowest_us.map_or_else(String::new, |us| match us {
+                0 => " within a jiffy".to_owned(),
+                us => format!(" after {} at most", detail::milliseconds(us.into())),
+            });
+            format!("{}, each answered{slowest}", counted((*rounds).into(), "probe"))
+        }
+        What::Round { probes, of, dropped, end } => {
+            let of = of.map_or_else(String::new, |of| format!(" of {of}"));
+            let dropped = if *dropped > 0 { format!(" ({dropped} dropped on this host)") } else { String::new() };
+            let end = end.as_ref().map_or_else(
+                || "none answered".to_owned(),
+                |reply| format!("probe {} {}", reply.n.map_or_else(|| "?".to_owned(), |n| n.to_string()), detail::answer(reply)),
+            );
+            let probes = if *probes == 1 { format!("probe 1{of}") } else { format!("probes 1 to {probes}{of}") };
+            format!("{probes}{dropped}, {end}")
+        }
+        What::Congested { times } => {
+            format!("probe held back by a full queue on this host, {}", counted((*times).into(), "time"))
+        }
+        What::Silent { outcome, times } => {
+            format!("timer sent nothing: {}, {}", outcome.name(), counted((*times).into(), "time"))
+        }
+        What::Settings { to, by } => {
+            let to = to.map_or_else(|| "unknown".to_owned(), |settings| detail::in_force(&settings));
+            let by = by.map_or_else(String::new, |task| format!(", by {}", detail::named(task)));
+            format!("settings: {to}{by}")
+        }
+    }
+}
