@@ -232,7 +232,7 @@ pub mod has {
     pub const TASK: u32 = 1 << 6;
     /// [`super::Record::sysctl_time`] and its two companions.
     pub const SYSCTL: u32 = 1 << 7;
-    /// The socket's settings: times, probes, user timeout and the idle clocks.
+    /// The socket's settings: times, probes and user timeout.
     pub const SETTINGS: u32 = 1 << 8;
     /// [`super::Record::err`].
     pub const ERR: u32 = 1 << 9;
@@ -240,6 +240,8 @@ pub mod has {
     pub const LEFT: u32 = 1 << 10;
     /// [`super::Record::since_ns`].
     pub const SINCE: u32 = 1 << 11;
+    /// The idle clocks, jiffies, and [`super::Record::probes_out`].
+    pub const CLOCKS: u32 = 1 << 12;
 }
 
 /// Bits of [`Record::flags`].

@@ -36,7 +36,7 @@ pub fn accepted(sock: Sock) {
     if !head.is_inet() || !sock.is_tcp() {
         return;
     }
-    emit_of(sock, &head, |record| {
+    emit_all_of(sock, &head, |record| {
         record.kind = kind::ACCEPTED;
         sign(record, Task::current().process());
     });
@@ -51,16 +51,26 @@ pub fn leaves(sock: Sock) {
     }
 }
 
-/// Tells of a socket that somebody wants to hear of.
+/// Tells of a socket that somebody wants to hear of, with all that is to be known of it.
+#[inline(always)]
+pub fn emit_all_of(sock: Sock, head: &Head, fill: impl FnOnce(&mut Record)) {
+    if filter::wanted(sock, head) {
+        emit(|record| {
+            sock.describe(head, record);
+            fill(record);
+        });
+    }
+}
+
+/// The same of a socket whose settings don't matter any more.
 #[inline(always)]
 pub fn emit_of(sock: Sock, head: &Head, fill: impl FnOnce(&mut Record)) {
-    if !filter::wanted(sock, head) {
-        return;
+    if filter::wanted(sock, head) {
+        emit(|record| {
+            sock.identify(head, record);
+            fill(record);
+        });
     }
-    emit(|record| {
-        sock.describe(head, record);
-        fill(record);
-    });
 }
 
 /// Notes which process did it.
@@ -109,7 +119,7 @@ fn connected(sock: Sock, old: u8) {
     }
     forget(sock);
     let Some(head) = Head::of(sock) else { return };
-    emit_of(sock, &head, |record| {
+    emit_all_of(sock, &head, |record| {
         record.kind = kind::CONNECTED;
         // The tracepoint comes before the change.
         record.state = state::ESTABLISHED;
@@ -163,6 +173,8 @@ fn closed(ctx: &impl EbpfContext, sock: Sock, old: u8) {
         }
         if time_wait {
             record.flags |= flag::TIME_WAIT;
+        } else if old == state::LAST_ACK && record.err == 0 {
+            sock.describe_unacked(record);
         } else {
             sock.describe_left(&head, record);
         }

@@ -4,7 +4,7 @@ use aya_log_ebpf::debug;
 use keepalive_trace_ebpf::{counter, flag, kind};
 
 use crate::{
-    life::{emit_of, sign},
+    life::{emit_all_of, sign},
     maps::{CALLS, count},
     sock::{Head, Sock, Task, state},
 };
@@ -65,7 +65,7 @@ fn set(ctx: &impl EbpfContext, sock: Sock, keepalive: Option<bool>) {
         return;
     }
     debug!(ctx, "setsockopt: state {}", head.state().unwrap_or(0));
-    emit_of(sock, &head, |record| {
+    emit_all_of(sock, &head, |record| {
         record.kind = kind::SET;
         match keepalive {
             Some(true) => record.flags |= flag::KEEPOPEN,

@@ -236,7 +236,23 @@ impl Sock {
     /// Fills in everything about the socket itself. What can't be read is left zero, and its bit of `has` unset.
     #[inline(never)]
     pub fn describe(self, head: &Head, record: &mut Record) {
-        let now = jiffies() as u32;
+        self.identify(head, record);
+        if let Some(id) = self.cgroup().and_then(Cgroup::id) {
+            record.cgroup = id;
+            record.has |= has::CGROUP;
+        }
+        if head.net().and_then(|net| describe_sysctls(net, record)).is_some() {
+            record.has |= has::SYSCTL;
+        }
+        if self.describe_settings(record).is_some() {
+            record.has |= has::SETTINGS;
+        }
+    }
+
+    /// The same without its cgroup and its settings, which are known by now or do not matter any more: each read costs as much
+    /// as all that is made of it.
+    #[inline(never)]
+    pub fn identify(self, head: &Head, record: &mut Record) {
         // SAFETY: no arguments, no effect.
         record.mono_ns = unsafe { bpf_ktime_get_ns() };
         record.sk = self.0;
@@ -254,27 +270,28 @@ impl Sock {
         if flags & SOCK_DEAD != 0 {
             record.flags |= flag::DEAD;
         }
-        if let Some(id) = self.cgroup().and_then(Cgroup::id) {
-            record.cgroup = id;
-            record.has |= has::CGROUP;
-        }
         if let Some(inum) = head.netns() {
             record.netns = inum;
             record.has |= has::NETNS;
         }
-        if head.net().and_then(|net| describe_sysctls(net, record)).is_some() {
-            record.has |= has::SYSCTL;
+        if self.describe_clocks(record).is_some() {
+            record.has |= has::CLOCKS;
         }
-        if self.describe_settings(now, record).is_some() {
-            record.has |= has::SETTINGS;
-        }
+    }
+
+    /// Fills in whether all was acknowledged, where that is all there is to know.
+    #[inline(always)]
+    pub fn describe_unacked(self, record: &mut Record) -> Option<u32> {
+        let next: u32 = read(self.0, offset!(snd_nxt))?;
+        record.unacked = next.wrapping_sub(read(self.0, offset!(snd_una))?);
+        record.has |= has::LEFT;
+        Some(next)
     }
 
     /// Fills in what is left undone on a socket.
     #[inline(always)]
     pub fn describe_left(self, head: &Head, record: &mut Record) -> Option<()> {
-        let next: u32 = read(self.0, offset!(snd_nxt))?;
-        record.unacked = next.wrapping_sub(read(self.0, offset!(snd_una))?);
+        let next = self.describe_unacked(record)?;
         record.unsent = read::<u32>(self.0, offset!(write_seq))?.wrapping_sub(next);
         record.unread = read::<u32>(self.0, offset!(rcv_nxt))?.wrapping_sub(read(self.0, offset!(copied_seq))?);
         record.window = read(self.0, offset!(snd_wnd))?;
@@ -284,19 +301,23 @@ impl Sock {
         if head.flags() & SOCK_LINGER != 0 && read::<u64>(self.0, offset!(lingertime))? == 0 {
             record.flags |= flag::LINGER_ZERO;
         }
-        record.has |= has::LEFT;
         Some(())
     }
 
     #[inline(always)]
-    fn describe_settings(self, now: u32, record: &mut Record) -> Option<()> {
+    fn describe_clocks(self, record: &mut Record) -> Option<()> {
+        record.jiffies = jiffies() as u32;
         record.probes_out = read(self.0, offset!(probes_out))?;
+        record.ack_age = record.jiffies.wrapping_sub(read(self.0, offset!(rcv_tstamp))?);
+        record.data_age = record.jiffies.wrapping_sub(read(self.0, offset!(lrcvtime))?);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn describe_settings(self, record: &mut Record) -> Option<()> {
         record.user_timeout_ms = read(self.0, offset!(user_timeout))?;
         [record.sock_time, record.sock_intvl] = read_two(self.0, offset!(keepalive_time), offset!(keepalive_intvl))?;
         record.sock_probes = read(self.0, offset!(keepalive_probes))?;
-        record.jiffies = now;
-        record.ack_age = now.wrapping_sub(read(self.0, offset!(rcv_tstamp))?);
-        record.data_age = now.wrapping_sub(read(self.0, offset!(lrcvtime))?);
         Some(())
     }
 }
@@ -351,7 +372,7 @@ impl Task {
             return None;
         }
         let leader: u64 = read(self.0, offset!(task_leader))?;
-        Some((read(self.0, offset!(task_tgid))?, read(leader, offset!(task_comm))?))
+        Some((read(leader, offset!(task_tgid))?, read(leader, offset!(task_comm))?))
     }
 }
 

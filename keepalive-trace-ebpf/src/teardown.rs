@@ -26,7 +26,11 @@ pub fn active_reset(ctx: &impl EbpfContext, sock: Sock, reason: Option<u32>) {
     let reason = reason.filter(|_| config!(has_reason) != 0);
     debug!(ctx, "tcp_send_active_reset: in_timer {} reason {}", u32::from(late.is_some()), reason.unwrap_or(0));
     emit(|record| {
-        sock.describe(&head, record);
+        if late.is_some() {
+            sock.describe(&head, record);
+        } else {
+            sock.identify(&head, record);
+        }
         record.kind = kind::RESET;
         if let Some(reason) = reason {
             record.reason = reason;

@@ -5,8 +5,9 @@
 #![expect(clippy::print_stdout, reason = "a benchmark reports to whoever started it")]
 
 use std::{
-    io::{Read as _, Write as _},
-    process::ExitCode,
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    process::{Child, ExitCode, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -16,7 +17,11 @@ use lab::{
     mounts,
     netns::Netns,
     pair::{Family, Pair, Plan},
-    tracer::{Attach, Tracer},
+    tracer::{Attach, command},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 /// Connections of one measurement; some to warm up come before.
@@ -25,6 +30,9 @@ const WARM_UP: usize = 100;
 
 /// Two runs without the tracer may differ by so much, and the measurement still means something.
 const DRIFT: f64 = 0.005;
+
+/// Room for the records of a whole measurement, while nobody reads them.
+const RING: &str = "16777216";
 
 /// What one way of running costs: in a machine that counts instructions as nanoseconds, instructions.
 struct Cost {
@@ -50,29 +58,33 @@ fn run() -> Result<()> {
     measure()?;
     let before = measure()?;
     println!(
-        "{:<8} {:>12} {:>12} {:>14} {:>12} {:>14} {:>10}",
+        "{:<22} {:>12} {:>12} {:>14} {:>12} {:>14} {:>10}",
         "", "close() p50", "added", "close() p99", "added", "connection", "ratio"
     );
     report("without", &before, &before, "");
     for attach in Attach::BOTH {
-        let tracer = Tracer::start(attach, &[])?;
+        let tool = Tool::start(attach)?;
+        // Its programs in the kernel alone: the tool itself is held, and reads nothing.
+        tool.signal(Signal::SIGSTOP)?;
+        report(&format!("{attach}, kernel side"), &measure()?, &before, "");
+        tool.signal(Signal::SIGCONT)?;
         let with = measure()?;
-        let memory = tracer.peak_memory()?;
-        let finished = tracer.stop()?;
-        ensure!(finished.lost() == 0, "{} events were lost", finished.lost());
-        report(attach.name(), &with, &before, &format!("  peak memory {:.1} MB", memory as f64 / 1e6));
+        let memory = tool.peak_memory()?;
+        tool.stop()?;
+        report(&format!("{attach}, all of it"), &with, &before, &format!("  peak memory {:.1} MB", memory as f64 / 1e6));
     }
     let after = measure()?;
     report("without", &after, &before, "");
     let drift = (after.close_p50 / before.close_p50 - 1.0).abs().max((after.churn / before.churn - 1.0).abs());
     ensure!(drift <= DRIFT, "void: the runs without the tracer differ by {:.2} %", drift * 100.0);
     println!("instructions; the two runs without the tracer differ by {:.2} %", drift * 100.0);
+    println!("a connection has two ends here, and both are traced; what the tool prints goes to /dev/null");
     Ok(())
 }
 
 fn report(name: &str, cost: &Cost, base: &Cost, more: &str) {
     println!(
-        "{name:<8} {:>12.0} {:>+12.0} {:>14.0} {:>+12.0} {:>14.0} {:>10.4}{more}",
+        "{name:<22} {:>12.0} {:>+12.0} {:>14.0} {:>+12.0} {:>14.0} {:>10.4}{more}",
         cost.close_p50,
         cost.close_p50 - base.close_p50,
         cost.close_p99,
@@ -80,6 +92,41 @@ fn report(name: &str, cost: &Cost, base: &Cost, more: &str) {
         cost.churn,
         base.churn / cost.churn,
     );
+}
+
+/// A `keepalive-trace trace` that writes to nobody.
+struct Tool(Child);
+
+impl Tool {
+    fn start(attach: Attach) -> Result<Self> {
+        let mut command = command(&["trace", "--attach", attach.name(), "--buffer", RING, "-v"]);
+        let mut child = command.stdout(Stdio::null()).spawn().context("cannot start the tracer")?;
+        let mut log = BufReader::new(child.stderr.take().context("no stderr")?);
+        let mut line = String::new();
+        while !line.contains("attached") {
+            line.clear();
+            ensure!(log.read_line(&mut line).context("stderr")? > 0, "the tracer ended before it was attached");
+        }
+        Ok(Self(child))
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        kill(Pid::from_raw(self.0.id().try_into()?), signal).with_context(|| format!("cannot send {signal}"))
+    }
+
+    fn peak_memory(&self) -> Result<u64> {
+        let file = format!("/proc/{}/status", self.0.id());
+        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Ok(1024 * peak.with_context(|| format!("{file} has no VmHWM"))?)
+    }
+
+    fn stop(mut self) -> Result<()> {
+        self.signal(Signal::SIGINT)?;
+        let status = self.0.wait().context("wait")?;
+        ensure!(status.success(), "the tracer ended with {status}");
+        Ok(())
+    }
 }
 
 /// Begins when what an earlier measurement left behind in TIME_WAIT is gone: it would lengthen the kernel's lists. Attaching

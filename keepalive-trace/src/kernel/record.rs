@@ -40,7 +40,6 @@ impl Reader {
             AF_INET6 => Family::V6,
             _ => return None,
         };
-        let with_settings = |value| known(record, has::SETTINGS, value);
         // The window's probes are counted in the same place.
         let window = what == What::Snapshot && (record.unsent != 0 || record.unacked != 0);
         let socket = Socket {
@@ -54,11 +53,11 @@ impl Reader {
             state: State(record.state),
             orphan: record.flags & flag::DEAD != 0,
             settings: self.settings(record),
-            idle_ms: with_settings(record.ack_age.min(record.data_age)).map(|age| self.ms(age.into()).unsigned_abs()),
-            probes_out: with_settings(record.probes_out.into()).filter(|_| !window),
+            idle_ms: known(record, has::CLOCKS, record.ack_age.min(record.data_age)).map(|age| self.ms(age.into()).unsigned_abs()),
+            probes_out: known(record, has::CLOCKS, record.probes_out.into()).filter(|_| !window),
             clock: known(
                 record,
-                has::SETTINGS,
+                has::CLOCKS,
                 Clock { now: record.jiffies, acked: record.jiffies.wrapping_sub(record.ack_age) },
             ),
         };
@@ -72,7 +71,7 @@ impl Reader {
         let by = known(record, has::TASK, Task { pid: record.task_pid, comm: comm(record.task_comm) });
         Some(match record.kind {
             kind::PROBE => What::Probe(Probe {
-                n: known(record, has::SETTINGS, u32::from(record.probes_out) + 1),
+                n: known(record, has::CLOCKS, u32::from(record.probes_out) + 1),
                 result: known(record, has::RET, ProbeResult::of(record.ret)),
                 next_ms,
                 late_ms,
@@ -211,7 +210,7 @@ mod tests {
             rport: 443,
             state: 1,
             kind: kind::PROBE,
-            has: has::SETTINGS | has::SYSCTL | has::RET | has::NEXT | has::LATE,
+            has: has::SETTINGS | has::SYSCTL | has::CLOCKS | has::RET | has::NEXT | has::LATE,
             flags: flag::KEEPOPEN,
             sock_time: 250,
             sysctl_time: 1_800_000,

@@ -1,5 +1,8 @@
 //! One connection's story, built from its events alone: live, and from any recording of them.
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use super::{
     errno::Errno,
@@ -22,6 +25,8 @@ pub struct History {
     local: Endpoint,
     remote: Endpoint,
     pub owner: Option<Owner>,
+    /// The cgroup that the socket was made in: its path from the hierarchy's root.
+    pub cgroup: Option<Arc<str>>,
     pub how: How,
     /// How long the handshake took, microseconds.
     pub connect_us: Option<u32>,
@@ -116,6 +121,7 @@ impl History {
             local: connection.local.into(),
             remote: connection.remote.into(),
             owner: connection.owner,
+            cgroup: connection.cgroup.clone(),
             how: How::FirstEvent,
             connect_us: None,
             opened_ns: at_ns,

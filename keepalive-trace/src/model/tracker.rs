@@ -334,7 +334,14 @@ fn chosen(wanted: &Owners, held: &[Holding], history: &History) -> Option<Owner>
 }
 
 fn connection(socket: &Socket, history: &History) -> Connection {
-    Connection { id: history.id, owner: history.owner, ..unnamed(socket) }
+    let seen = unnamed(socket);
+    Connection {
+        id: history.id,
+        owner: history.owner,
+        cgroup: seen.cgroup.or_else(|| history.cgroup.clone()),
+        settings: seen.settings.or(history.settings),
+        ..seen
+    }
 }
 
 fn unnamed(socket: &Socket) -> Connection {
