@@ -150,6 +150,14 @@ impl Capture {
         self.wait(&what, limit, |frames| sent(frames, of, Kind::Probe).count() >= count)
     }
 
+    /// Waits for the next probe that the connection's local end sends from now on.
+    pub fn next_probe(&mut self, of: &Connection, limit: Duration) -> Result<Segment> {
+        let so_far = self.times(of, Kind::Probe)?.len();
+        self.wait_for_probes(of, so_far + 1, limit)?;
+        let probe = sent(self.frames()?, of, Kind::Probe).nth(so_far).context("the probe that was waited for is gone")?;
+        Ok(probe.segment)
+    }
+
     /// When the connection's local end sent a segment of this kind.
     pub fn times(&mut self, of: &Connection, kind: Kind) -> Result<Vec<Moment>> {
         Ok(sent(self.frames()?, of, kind).map(|frame| frame.segment.at).collect())
