@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    cache, progress,
+    cache, modules, progress,
     setup::apt::{self, Apt, LISTS_AGE},
     workspace,
 };
@@ -14,7 +14,8 @@ pub const NEWEST: &str = "7.x";
 /// What is tested when nothing narrows it.
 pub const SERIES: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", NEWEST];
 
-const IMAGE: &str = "vmlinuz";
+/// The image, then the modules in the order in which they are loaded: what `SOCK_DESTROY` takes.
+const FILES: [&str; 3] = ["vmlinuz", "inet_diag.ko", "tcp_diag.ko"];
 const FLAVOUR: &str = "-cloud-amd64";
 
 /// A kernel that can be booted.
@@ -26,6 +27,8 @@ pub struct Kernel {
     /// The Debian package's version, which has the full upstream version in it.
     pub version: String,
     pub image: PathBuf,
+    /// In the order in which they are loaded.
+    pub modules: Vec<PathBuf>,
 }
 
 /// The kernel of a series, from the cache or else from Debian.
@@ -41,8 +44,8 @@ pub fn provide(series: &str) -> Result<Kernel> {
 
 /// The kernel of a series, if it is in the cache and whole.
 pub fn cached(series: &str) -> Option<Kernel> {
-    let (image, stamp) = cache::get(&entry(series), IMAGE)?;
-    Some(kernel(series, image, stamp))
+    let (files, stamp) = cache::get(&entry(series), FILES)?;
+    Some(kernel(series, files, stamp))
 }
 
 /// Fetches the newest kernel of a series. With `refresh`, one in the cache is kept only when it is the newest.
@@ -71,14 +74,27 @@ pub fn fetch(series: &str, refresh: bool) -> Result<Kernel> {
 }
 
 fn download(apt: &Apt, series: &str, package: &str, version: &str) -> Result<Kernel> {
-    let folder = workspace::folder(workspace::cache()?.join("download"))?;
-    let kept = cache::put(&entry(series), IMAGE, package, version, |image| {
+    let folder = workspace::cache()?.join("download");
+    // What a run that was killed left there may be half, or of another version.
+    cache::remove(&folder)?;
+    workspace::folder(folder.clone())?;
+    let kept = cache::put(&entry(series), FILES, package, version, |[image, modules @ ..]| {
         let deb = apt.download(package, version, &folder)?;
-        apt::extract_file(&deb, "*/vmlinuz*", image)
+        apt::extract_file(&deb, "*/vmlinuz*", image)?;
+        let deb = match beside(package) {
+            Some(package) => apt.download(&package, version, &folder)?,
+            None => deb,
+        };
+        modules.iter().try_for_each(|module| modules::extract(&deb, module))
     });
     cache::remove(&folder)?;
-    let (image, stamp) = kept?;
-    Ok(kernel(series, image, stamp))
+    let (files, stamp) = kept?;
+    Ok(kernel(series, files, stamp))
+}
+
+/// The package of the modules, where the kernel's own has none.
+fn beside(package: &str) -> Option<String> {
+    package.strip_prefix("linux-binary-").map(|release| format!("linux-modules-{release}"))
 }
 
 fn newest(apt: &Apt, series: &str) -> Result<(String, String)> {
@@ -99,9 +115,10 @@ fn is_of(series: &str, package: &str) -> bool {
     release.is_some_and(|release| release.starts_with(&prefix))
 }
 
-fn kernel(series: &str, image: PathBuf, stamp: cache::Stamp) -> Kernel {
+fn kernel(series: &str, files: [PathBuf; FILES.len()], stamp: cache::Stamp) -> Kernel {
     let release = stamp.package.splitn(3, '-').nth(2).unwrap_or(&stamp.package).to_owned();
-    Kernel { series: series.to_owned(), release, version: stamp.version, image }
+    let [image, modules @ ..] = files;
+    Kernel { series: series.to_owned(), release, version: stamp.version, image, modules: modules.into() }
 }
 
 fn entry(series: &str) -> String {
@@ -128,5 +145,11 @@ mod tests {
         assert!(!is_of("6.1", "linux-image-6.1.0-50-cloud-amd64-unsigned"));
         assert!(!is_of("6.1", "linux-image-6.1.0-50-rt-amd64"));
         assert!(!is_of("7.x", "linux-image-cloud-amd64"));
+    }
+
+    #[test]
+    fn a_kernel_without_modules_has_them_in_a_package_beside_it() {
+        assert_eq!(beside("linux-image-6.18.15+deb13-cloud-amd64"), None);
+        assert_eq!(beside("linux-binary-7.3.4+deb13-cloud-amd64").unwrap(), "linux-modules-7.3.4+deb13-cloud-amd64");
     }
 }

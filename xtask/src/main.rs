@@ -9,6 +9,7 @@ mod dist;
 mod fixture;
 mod guest;
 mod kernels;
+mod modules;
 mod progress;
 mod setup;
 mod shell;

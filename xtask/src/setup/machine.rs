@@ -61,7 +61,7 @@ fn busybox() -> Result<PathBuf> {
     if let Some(file) = shell::find(BUSYBOX).filter(is_static) {
         return Ok(file);
     }
-    if let Some((file, _)) = cache::get(BUSYBOX, BUSYBOX) {
+    if let Some(([file], _)) = cache::get(BUSYBOX, [BUSYBOX]) {
         return Ok(file);
     }
     let _lock = cache::lock()?;
@@ -79,13 +79,13 @@ fn fetch_busybox() -> Result<PathBuf> {
     let version = apt.versions([&package])?.into_iter().next();
     let (package, version) = version.context("no suite of Debian has busybox-static")?;
     let folder = workspace::folder(workspace::cache()?.join("download"))?;
-    let kept = cache::put(BUSYBOX, BUSYBOX, &package, &version, |file| {
+    let kept = cache::put(BUSYBOX, [BUSYBOX], &package, &version, |[file]| {
         let deb = apt.download(&package, &version, &folder)?;
         apt::extract_file(&deb, "*bin/busybox", file)
     });
     cache::remove(&folder)?;
     task.done(if kept.is_ok() { "fetched" } else { "failed" });
-    kept.map(|(file, _)| file)
+    kept.map(|([file], _)| file)
 }
 
 /// The guest has no shared libraries. `ldd` fails on what needs none.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The first process of a test machine: makes the places that a tracer expects, runs /command, tells its verdict.
+# The first process of a test machine: makes the places that a tracer expects, loads the modules, runs /command, tells its verdict.
 export PATH=/bin HOME=/tmp TERM=linux
 # Here the live tests may do what they would not do to a machine that people use.
 export KEEPALIVE_TRACE_LAB=1
@@ -18,8 +18,17 @@ mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
 
+# A module that fails ends the run: the command would fail later, and could not say why.
+load() {
+    while read -r module; do
+        said=$(insmod "/lib/modules/$module" 2>&1) && continue
+        echo "error: the guest's kernel does not take the module $module: $said"
+        return 1
+    done </lib/modules/order
+}
+
 echo 'keepalive-trace-vm: start'
-/command </dev/null
+load && /command </dev/null
 echo "keepalive-trace-vm: exit $?"
 
 # The runner ends the machine at the verdict; this is for when it is gone. The pause lets the console drain.

@@ -2,11 +2,14 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::BufWriter,
+    io::{self, BufWriter, Write},
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     process,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use anyhow::{Context as _, Result};
@@ -16,6 +19,10 @@ use crate::{shell, workspace};
 
 const INIT: &str = include_str!("init.sh");
 const FOLDERS: [&str; 3] = ["bin", "dev", "proc"];
+/// Where init looks for modules.
+const MODULES: &str = "lib/modules";
+/// Their file names in the order in which they are loaded, one a line.
+const ORDER: &str = "lib/modules/order";
 
 /// A file of this machine, and its path in the guest.
 #[derive(Clone, Debug)]
@@ -38,11 +45,24 @@ pub struct Initramfs(Arc<File>);
 
 impl Initramfs {
     pub fn build(busybox: &Path, files: &[Given], command: &[String]) -> Result<Self> {
+        Self::written(|file| write(file, busybox, files, command))
+    }
+
+    /// The same file system with one kernel's modules, which init loads in this order. The kernel unpacks archives that stand
+    /// one behind the other as if they were one, so that the large one is made only once.
+    pub fn with_modules(&self, modules: &[PathBuf]) -> Result<Self> {
+        Self::written(|mut file| {
+            // Opened anew, for a position of its own: others may be reading it, too.
+            io::copy(&mut File::open(self.path())?, &mut file)?;
+            write_modules(file, modules)
+        })
+    }
+
+    fn written(write: impl FnOnce(&File) -> Result<()>) -> Result<Self> {
         let folder = workspace::folder(workspace::vm())?;
         let (file, path) = fresh(&folder)?;
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        write(&file, busybox, files, command)
-            .with_context(|| format!("cannot write the guest's file system in {}", folder.display()))?;
+        write(&file).with_context(|| format!("cannot write the guest's file system in {}", folder.display()))?;
         Ok(Self(Arc::new(file)))
     }
 
@@ -53,7 +73,9 @@ impl Initramfs {
 }
 
 fn fresh(folder: &Path) -> Result<(File, PathBuf)> {
-    let path = folder.join(format!("initramfs-{}.cpio", process::id()));
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let path = folder.join(format!("initramfs-{}-{count}.cpio", process::id()));
     let file = File::create_new(&path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok((file, path))
 }
@@ -73,6 +95,21 @@ fn write(file: &File, busybox: &Path, files: &[Given], command: &[String]) -> Re
     for given in files {
         archive.program(&given.guest, &read(&given.host)?)?;
     }
+    Ok(archive.finish()?)
+}
+
+fn write_modules(to: impl Write, modules: &[PathBuf]) -> Result<()> {
+    let mut archive = Archive::new(BufWriter::new(to));
+    for folder in parents(ORDER) {
+        archive.folder(&folder)?;
+    }
+    let mut order = String::new();
+    for module in modules {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        archive.program(&format!("{MODULES}/{name}"), &read(module)?)?;
+        order.push_str(&format!("{name}\n"));
+    }
+    archive.program(ORDER, order.as_bytes())?;
     Ok(archive.finish()?)
 }
 
@@ -99,6 +136,24 @@ mod tests {
     fn a_file_brings_the_folders_above_it() {
         assert_eq!(parents("/data/fixtures/one.bin"), ["data", "data/fixtures"]);
         assert!(parents("init").is_empty());
+    }
+
+    #[test]
+    fn modules_come_in_their_order_and_not_in_that_of_the_alphabet() {
+        let folder = workspace::folder(std::env::temp_dir().join(format!("keepalive-trace-modules-{}", process::id()))).unwrap();
+        let modules = ["tcp_diag.ko", "inet_diag.ko"].map(|name| folder.join(name));
+        for module in &modules {
+            fs::write(module, b"\x7fELF").unwrap();
+        }
+        let mut archive = Vec::new();
+        let written = write_modules(&mut archive, &modules);
+        fs::remove_dir_all(&folder).unwrap();
+        written.unwrap();
+        let place = |text: &str| archive.windows(text.len()).position(|bytes| bytes == text.as_bytes());
+        let parts =
+            ["lib\0", "lib/modules\0", "lib/modules/tcp_diag.ko\0", "lib/modules/inet_diag.ko\0", "tcp_diag.ko\ninet_diag.ko\n"];
+        let places = parts.map(|part| place(part).unwrap_or_else(|| panic!("no {part:?}")));
+        assert!(places.is_sorted(), "{places:?}");
     }
 
     #[test]

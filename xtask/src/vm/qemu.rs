@@ -37,6 +37,7 @@ pub enum Clock {
 pub struct Vm {
     pub qemu: PathBuf,
     pub kernel: Kernel,
+    /// The kernel's modules come to it by themselves.
     pub initramfs: Initramfs,
     pub clock: Clock,
     /// The real time after which it is ended.
@@ -59,21 +60,22 @@ impl Vm {
     /// QEMU does not run, the kernel dies, or the time is over.
     pub fn run(&self, mut on_line: impl FnMut(&Line)) -> Result<i32> {
         let name = format!("the machine with kernel {}", self.kernel.series);
-        let first = match self.boot(&mut on_line)? {
+        let initramfs = self.initramfs.with_modules(&self.kernel.modules)?;
+        let first = match self.boot(&initramfs, &mut on_line)? {
             Ended::Verdict(code) => return Ok(code),
             Ended::Died(reason) => bail!("{name} died: {reason}"),
             Ended::BeforeInit(reason) => reason,
         };
         on_line(&Line::Note(format!("this boot never reached init ({first}): trying once more")));
-        match self.boot(&mut on_line)? {
+        match self.boot(&initramfs, &mut on_line)? {
             Ended::Verdict(code) => Ok(code),
             Ended::Died(reason) => bail!("{name} died: {reason}"),
             Ended::BeforeInit(second) => bail!("{name} never reached init, twice: {first}; {second}"),
         }
     }
 
-    fn boot(&self, on_line: &mut impl FnMut(&Line)) -> Result<Ended> {
-        let mut child = Running(self.command().spawn().with_context(|| format!("cannot run {}", self.qemu.display()))?);
+    fn boot(&self, initramfs: &Initramfs, on_line: &mut impl FnMut(&Line)) -> Result<Ended> {
+        let mut child = Running(self.command(initramfs).spawn().with_context(|| format!("cannot run {}", self.qemu.display()))?);
         let output = child.0.stdout.take().context("QEMU has no output")?;
         let ended = self.follow(&lines(output), on_line);
         let Ended::BeforeInit(reason) = ended else { return Ok(ended) };
@@ -123,7 +125,7 @@ impl Vm {
     }
 
     /// One vCPU and one thread: with more, kprobes under emulation hang some kernels.
-    fn command(&self) -> Command {
+    fn command(&self, initramfs: &Initramfs) -> Command {
         let mut parameters = "console=ttyS0 quiet loglevel=2 panic=-1".to_owned();
         let mut qemu = Command::new(&self.qemu);
         qemu.args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", "1024"]).args([
@@ -139,7 +141,7 @@ impl Vm {
             qemu.args(["-icount", "shift=0,sleep=off"]);
             parameters.push_str(" clocksource=tsc tsc=reliable");
         }
-        qemu.arg("-kernel").arg(&self.kernel.image).arg("-initrd").arg(self.initramfs.path()).args(["-append", &parameters]);
+        qemu.arg("-kernel").arg(&self.kernel.image).arg("-initrd").arg(initramfs.path()).args(["-append", &parameters]);
         qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: between fork and exec only one system call is made, and nothing is allocated.
         unsafe { qemu.pre_exec(die_with_parent) };
