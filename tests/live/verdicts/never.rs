@@ -99,7 +99,7 @@ fn nobody_answers(bench: &Bench) -> Result<()> {
         let story = scene.ended(&attempt.connection)?.is("never-established", Some("ETIMEDOUT")).probes(0, 0);
         story.because(&["SYN"]);
         is_alone(&scene, &attempt.connection);
-        assert_eq!(scene.stage.capture.times(&attempt.connection, Kind::Syn)?.len(), 2);
+        assert!(scene.stage.capture.times(&attempt.connection, Kind::Syn)?.len() >= 2, "sent again");
         assert_eq!(counted(&scene, "TCPAbortOnTimeout")?, 1);
         drop(attempt);
         scene.hold()?;
