@@ -143,9 +143,9 @@ impl Tracer {
     /// Waits until what it has said satisfies.
     pub fn wait_for(&self, what: &str, limit: Duration, satisfied: impl Fn(&[Event]) -> bool) -> Result<()> {
         let start = clock::now();
-        let mut said = self.heard.said();
         loop {
-            said.check()?;
+            self.heard.check()?;
+            let said = self.heard.said();
             if satisfied(&said.events) {
                 return Ok(());
             }
@@ -153,7 +153,7 @@ impl Tracer {
             let Some(left) = limit.checked_sub(clock::between(start, clock::now())) else {
                 bail!("the tracer has not said {what} within {limit:?}");
             };
-            said = self.heard.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
+            drop(self.heard.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner));
         }
     }
 
@@ -212,9 +212,9 @@ impl Tracer {
             let left = left.with_context(|| format!("the tracer has not ended within {PATIENCE:?}"))?;
             said = self.heard.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        said.check()?;
-        let events = std::mem::take(&mut said.events);
         drop(said);
+        self.heard.check()?;
+        let events = std::mem::take(&mut self.heard.said().events);
         let status = self.child.wait().context("cannot wait for the tracer")?;
         let errors = self.errors.take().context("stderr was read before")?;
         let errors = errors.join().map_err(|_| anyhow!("the thread that reads stderr panicked"))?;
@@ -236,6 +236,18 @@ impl Heard {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Holds every line since the last time against the schema.
+    fn check(&self) -> Result<()> {
+        let lines = std::mem::take(&mut self.said().unchecked);
+        let refused = lines.iter().find_map(|line| Some(format!("{line} ({:#})", schema::check(line).err()?)));
+        let mut said = self.said();
+        said.garbled = said.garbled.take().or(refused);
+        match &said.garbled {
+            Some(line) => bail!("the tracer wrote a line that is no event: {line}"),
+            None => Ok(()),
+        }
+    }
+
     fn listen(&self, output: impl BufRead) {
         for line in output.lines() {
             let Ok(line) = line else { break };
@@ -250,21 +262,6 @@ impl Heard {
         }
         self.said().ended = true;
         self.changed.notify_all();
-    }
-}
-
-impl Said {
-    /// Holds every line since the last time against the schema.
-    fn check(&mut self) -> Result<()> {
-        for line in self.unchecked.drain(..) {
-            if let (Err(error), None) = (schema::check(&line), &self.garbled) {
-                self.garbled = Some(format!("{line} ({error:#})"));
-            }
-        }
-        if let Some(line) = &self.garbled {
-            bail!("the tracer wrote a line that is no event: {line}");
-        }
-        Ok(())
     }
 }
 
