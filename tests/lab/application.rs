@@ -1,12 +1,16 @@
 //! What the application sees: the first witness anyone believes.
 use std::{
     io::{ErrorKind, Read},
+    os::fd::AsFd,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
-use nix::errno::Errno;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 use socket2::Socket;
 
 use crate::clock::{Moment, now};
@@ -63,6 +67,20 @@ impl Reader {
     pub fn wait(self) -> Result<(Ending, Moment)> {
         self.thread.join().map_err(|_| anyhow!("the reading thread panicked"))?
     }
+}
+
+/// The error that lies on the socket for whoever asks next; asking takes it away.
+pub fn error_of(socket: &Socket) -> Result<Option<String>> {
+    let error = socket.take_error().context("SO_ERROR")?.and_then(|error| error.raw_os_error());
+    Ok(error.map(|errno| format!("{:?}", Errno::from_raw(errno))))
+}
+
+/// Waits until a connection that was begun without blocking stands or has failed: with this error.
+pub fn outcome_of_connect(socket: &Socket, limit: Duration) -> Result<Option<String>> {
+    let timeout = PollTimeout::try_from(limit)?;
+    let done = poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], timeout).context("poll")?;
+    ensure!(done == 1, "connect() is still under way after {limit:?}");
+    error_of(socket)
 }
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ const BUFFER: i32 = 16 << 20;
 const KEPT: usize = 256;
 /// Loopback shows each packet twice, as it goes and as it comes: the first is kept.
 const OUTGOING: u8 = libc::PACKET_OUTGOING;
+/// Longer than a packet is on its way on loopback.
+const ARRIVAL: Duration = Duration::from_millis(10);
 
 /// All TCP segments on a namespace's loopback since it was opened.
 pub struct Capture {
@@ -144,10 +146,21 @@ impl Capture {
         }
     }
 
-    /// Waits until the connection's local end has sent so many keepalive probes.
+    /// Waits until the connection's local end has sent so many keepalive probes, and until the last of them has arrived: a packet is
+    /// captured as it goes, and whoever then made the peer deaf could still come before it.
     pub fn wait_for_probes(&mut self, of: &Connection, count: usize, limit: Duration) -> Result<()> {
         let what = format!("{count} probes of {of:?}");
-        self.wait(&what, limit, |frames| sent(frames, of, Kind::Probe).count() >= count)
+        self.wait(&what, limit, |frames| sent(frames, of, Kind::Probe).count() >= count)?;
+        sleep(ARRIVAL);
+        Ok(())
+    }
+
+    /// Waits for the next probe that the connection's local end sends from now on.
+    pub fn next_probe(&mut self, of: &Connection, limit: Duration) -> Result<Segment> {
+        let so_far = self.times(of, Kind::Probe)?.len();
+        self.wait_for_probes(of, so_far + 1, limit)?;
+        let probe = sent(self.frames()?, of, Kind::Probe).nth(so_far).context("the probe that was waited for is gone")?;
+        Ok(probe.segment)
     }
 
     /// When the connection's local end sent a segment of this kind.

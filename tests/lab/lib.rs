@@ -1,9 +1,10 @@
 //! The lab: everything that provokes the kernel's keepalive for real, and everything that watches it without the tracer.
 //!
 //! All of it happens on loopback, in network namespaces that the lab makes for itself, so nothing here needs a second
-//! host, a kernel module or a tool beyond a bare kernel. The provocations are [`pair`], [`peer`], [`busy`] and [`network`]; the
-//! independent witnesses are [`capture`] (the wire), [`application`] (the errno), [`counters`] (TcpExt) and [`timer`]
-//! (what `ss -o` would show). [`tracer`] is the one who stands trial.
+//! host or a tool beyond a bare kernel. The provocations are [`pair`], [`peer`], [`busy`], [`forge`], [`kill`] and [`network`], and
+//! [`role`] has processes of its own where it matters who holds a socket. The independent witnesses are [`capture`] (the wire),
+//! [`application`] (the errno), [`counters`] (TcpExt) and [`timer`] (what `ss -o` would show). [`tracer`] is the one who stands
+//! trial, and [`schema`] what it has promised to say.
 
 pub mod application;
 pub mod bpf;
@@ -15,7 +16,9 @@ pub mod counters;
 pub mod disguise;
 pub mod event;
 pub mod firewall;
+pub mod forge;
 pub mod hammer;
+pub mod kill;
 pub mod leftovers;
 pub mod mounts;
 pub mod netlink;
@@ -24,8 +27,12 @@ pub mod network;
 pub mod packet;
 pub mod pair;
 pub mod peer;
+pub mod puppet;
+pub mod role;
+pub mod schema;
 pub mod sockopt;
 pub mod stage;
+pub mod sysctl;
 pub mod timer;
 pub mod tracer;
 pub mod wire;

@@ -1,4 +1,4 @@
-//! As much rtnetlink as the lab needs: one request, one answer, no iproute2.
+//! As much netlink as the lab needs: one request, one answer, no iproute2.
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
     errno::Errno,
@@ -8,13 +8,13 @@ use std::os::fd::AsRawFd;
 
 const HEADER: usize = 16;
 
-/// A request to the kernel's routing family, built from its parts in their order on the wire.
+/// A request to one of the kernel's netlink families, built from its parts in their order on the wire.
 pub struct Request {
     bytes: Vec<u8>,
 }
 
 impl Request {
-    /// Begins a message of this type (`RTM_*`); NLM_F_REQUEST and NLM_F_ACK are always set.
+    /// Begins a message of this type (`RTM_*`, `SOCK_*`); NLM_F_REQUEST and NLM_F_ACK are always set.
     pub fn new(kind: u16, flags: i32) -> Self {
         let flags = (flags | libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
         let mut bytes = vec![0; HEADER];
@@ -39,11 +39,16 @@ impl Request {
         self
     }
 
-    /// Sends it within the calling thread's network namespace, and waits for the kernel's yes or no.
-    pub fn send(mut self) -> Result<()> {
+    /// Sends it to the routing family within the calling thread's network namespace, and waits for the kernel's yes or no.
+    pub fn send(self) -> Result<()> {
+        self.send_to(SockProtocol::NetlinkRoute)
+    }
+
+    /// As [`Self::send`], to another family.
+    pub fn send_to(mut self, family: SockProtocol) -> Result<()> {
         let length = self.bytes.len() as u32;
         self.bytes[..4].copy_from_slice(&length.to_ne_bytes());
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, family)
             .context("cannot open a netlink socket")?;
         send(socket.as_raw_fd(), &self.bytes, MsgFlags::empty()).context("cannot send a netlink request")?;
         let mut answer = [0; 4096];

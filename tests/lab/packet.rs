@@ -26,6 +26,8 @@ pub struct Segment {
     pub to: SocketAddr,
     /// Sequence number.
     pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
     /// [`flag`] bits.
     pub flags: u8,
     /// The window as it stands in the header: unscaled, but 0 is 0.
@@ -75,6 +77,7 @@ impl Segment {
             from: SocketAddr::new(from, u16::from_be_bytes([header[0], header[1]])),
             to: SocketAddr::new(to, u16::from_be_bytes([header[2], header[3]])),
             seq: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
+            ack: u32::from_be_bytes([header[8], header[9], header[10], header[11]]),
             flags: header[13],
             window: u16::from_be_bytes([header[14], header[15]]),
             length: u32::try_from(length).ok()?,

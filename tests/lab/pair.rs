@@ -89,6 +89,16 @@ impl Plan {
         self
     }
 
+    /// The client's address.
+    pub fn client_address(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// Where its listener is bound.
+    pub fn server_address(&self) -> SocketAddr {
+        unmapped(self.server)
+    }
+
     /// Makes the connection within a namespace.
     pub fn connect(&self, netns: &Netns) -> Result<Pair> {
         self.connect_from(netns, netns.enter(|| self.client_socket())?)
@@ -107,7 +117,7 @@ impl Plan {
 
     /// A listener for it, in the calling thread's namespace.
     pub fn listen(&self) -> Result<Socket> {
-        let address = unmapped(self.server);
+        let address = self.server_address();
         let listener = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).context("socket")?;
         listener.set_reuse_address(true).context("SO_REUSEADDR")?;
         if let Some(bytes) = self.buffers {
@@ -157,12 +167,25 @@ pub struct Connection {
     pub remote: SocketAddr,
 }
 
+impl Connection {
+    /// Between these two ends in a namespace, as `local`'s socket has them.
+    pub fn between(netns: Id, local: SocketAddr, remote: SocketAddr) -> Self {
+        let ip = if local.is_ipv4() { 4 } else { 6 };
+        Self { netns, ip, local: unmapped(local), remote: unmapped(remote) }
+    }
+
+    /// The same connection seen from the server, whose socket is a plain IPv4 one where the client's address is IPv4-mapped.
+    pub fn other_end(&self) -> Self {
+        let ip = if self.remote.is_ipv4() { 4 } else { 6 };
+        Self { netns: self.netns, ip, local: self.remote, remote: self.local }
+    }
+}
+
 /// What identifies the connection of this socket.
 pub fn connection(netns: &Netns, client: &Socket) -> Result<Connection> {
     let local = client.local_addr()?.as_socket().context("no local address")?;
     let remote = client.peer_addr()?.as_socket().context("no remote address")?;
-    let ip = if local.is_ipv4() { 4 } else { 6 };
-    Ok(Connection { netns: netns.id(), ip, local: unmapped(local), remote: unmapped(remote) })
+    Ok(Connection::between(netns.id(), local, remote))
 }
 
 /// A connected client and server.

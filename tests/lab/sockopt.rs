@@ -17,6 +17,16 @@ pub struct Opt {
 
 /// How long an orphan stays in FIN_WAIT2, seconds; below 0 for not at all.
 pub const LINGER2: Opt = Opt { level: libc::IPPROTO_TCP, name: libc::TCP_LINGER2, text: "TCP_LINGER2" };
+/// Whether an idle connection is probed.
+pub const KEEPALIVE: Opt = Opt { level: libc::SOL_SOCKET, name: libc::SO_KEEPALIVE, text: "SO_KEEPALIVE" };
+/// Seconds idle until the first probe.
+pub const KEEPIDLE: Opt = Opt { level: libc::IPPROTO_TCP, name: libc::TCP_KEEPIDLE, text: "TCP_KEEPIDLE" };
+/// Seconds between probes.
+pub const KEEPINTVL: Opt = Opt { level: libc::IPPROTO_TCP, name: libc::TCP_KEEPINTVL, text: "TCP_KEEPINTVL" };
+/// Unanswered probes until the end.
+pub const KEEPCNT: Opt = Opt { level: libc::IPPROTO_TCP, name: libc::TCP_KEEPCNT, text: "TCP_KEEPCNT" };
+/// Milliseconds for which sent data, or a probe, may stay unanswered.
+pub const USER_TIMEOUT: Opt = Opt { level: libc::IPPROTO_TCP, name: libc::TCP_USER_TIMEOUT, text: "TCP_USER_TIMEOUT" };
 /// Takes the socket out of the kernel's hands: closing it then tells the peer nothing.
 pub const REPAIR: Opt = Opt { level: libc::IPPROTO_TCP, name: libc::TCP_REPAIR, text: "TCP_REPAIR" };
 /// Has every packet carry the CLOCK_REALTIME of its passing.
@@ -34,6 +44,24 @@ pub fn set(socket: impl AsFd, option: Opt, value: c_int) -> Result<()> {
         return Err(io::Error::last_os_error()).with_context(|| format!("cannot set {} to {value}", option.text));
     }
     Ok(())
+}
+
+/// Reads an option that is an int.
+pub fn get(socket: impl AsFd, option: Opt) -> Result<c_int> {
+    let mut value: c_int = 0;
+    let mut length = size_of::<c_int>() as libc::socklen_t;
+    let fd = socket.as_fd().as_raw_fd();
+    let place = (&raw mut value).cast::<c_void>();
+    // SAFETY: `place` points to `length` writable bytes.
+    let done = unsafe { libc::getsockopt(fd, option.level, option.name, place, &raw mut length) };
+    ensure!(done == 0, "cannot read {}: {}", option.text, io::Error::last_os_error());
+    Ok(value)
+}
+
+/// The options that decide about keepalive, by their names.
+pub fn named(name: &str) -> Result<Opt> {
+    let all = [KEEPALIVE, KEEPIDLE, KEEPINTVL, KEEPCNT, USER_TIMEOUT];
+    all.into_iter().find(|option| option.text == name).with_context(|| format!("no socket option {name}"))
 }
 
 /// How many packets a packet socket dropped for want of room since the last such question.

@@ -15,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{clock, event::Event, netns::Id, pair::Connection};
+use crate::{clock, event::Event, netns::Id, pair::Connection, schema};
 
 /// How long the tracer may take to be ready, and to stop: loading programs is slow on an emulated machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -91,6 +91,8 @@ struct Heard {
 #[derive(Default)]
 struct Said {
     events: Vec<Event>,
+    /// Lines that were not held against the schema yet: that takes its time, and whoever listens must not keep the tracer waiting.
+    unchecked: Vec<String>,
     /// A line that is no event: the tracer's defect, whatever else it says.
     garbled: Option<String>,
     ended: bool,
@@ -141,11 +143,9 @@ impl Tracer {
     /// Waits until what it has said satisfies.
     pub fn wait_for(&self, what: &str, limit: Duration, satisfied: impl Fn(&[Event]) -> bool) -> Result<()> {
         let start = clock::now();
-        let mut said = self.heard.said();
         loop {
-            if let Some(line) = &said.garbled {
-                bail!("the tracer wrote a line that is no event: {line}");
-            }
+            self.heard.check()?;
+            let said = self.heard.said();
             if satisfied(&said.events) {
                 return Ok(());
             }
@@ -153,17 +153,33 @@ impl Tracer {
             let Some(left) = limit.checked_sub(clock::between(start, clock::now())) else {
                 bail!("the tracer has not said {what} within {limit:?}");
             };
-            said = self.heard.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
+            drop(self.heard.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner));
         }
     }
 
-    /// Waits until it has told so many events of a connection, and gives those that it has.
-    pub fn wait_for_events_of(&self, connection: &Connection, count: usize, limit: Duration) -> Result<Vec<Event>> {
-        let told = |events: &[Event]| events.iter().filter(|event| event.is_of(connection)).count() >= count;
-        let waited = self.wait_for(&format!("{count} events of {connection:?}"), limit, told);
-        let events = self.events_of(connection);
-        waited.with_context(|| format!("it said {:?}", events.iter().map(Event::gist).collect::<Vec<_>>()))?;
-        Ok(events)
+    /// What it has said so far of the timer's runs and resets of this connection's local end: [`Event::is_run`].
+    pub fn runs_of(&self, connection: &Connection) -> Vec<Event> {
+        self.events_of(connection).into_iter().filter(Event::is_run).collect()
+    }
+
+    /// Waits until it has told so many runs of a connection, and gives those that it has.
+    pub fn wait_for_runs_of(&self, connection: &Connection, count: usize, limit: Duration) -> Result<Vec<Event>> {
+        self.wait_for_some_of(connection, &format!("{count} runs"), limit, |event| event.is_run(), count)?;
+        Ok(self.runs_of(connection))
+    }
+
+    /// Waits until it has told so many of those events of a connection's local end that are wanted.
+    pub fn wait_for_some_of(
+        &self,
+        connection: &Connection,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Event) -> bool,
+        count: usize,
+    ) -> Result<()> {
+        let told = |events: &[Event]| events.iter().filter(|event| event.is_of(connection) && wanted(event)).count() >= count;
+        let waited = self.wait_for(&format!("{what} of {connection:?}"), limit, told);
+        waited.with_context(|| format!("it said {:?}", self.events_of(connection).iter().map(Event::gist).collect::<Vec<_>>()))
     }
 
     /// Sends it a signal.
@@ -196,11 +212,9 @@ impl Tracer {
             let left = left.with_context(|| format!("the tracer has not ended within {PATIENCE:?}"))?;
             said = self.heard.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        if let Some(line) = &said.garbled {
-            bail!("the tracer wrote a line that is no event: {line}");
-        }
-        let events = std::mem::take(&mut said.events);
         drop(said);
+        self.heard.check()?;
+        let events = std::mem::take(&mut self.heard.said().events);
         let status = self.child.wait().context("cannot wait for the tracer")?;
         let errors = self.errors.take().context("stderr was read before")?;
         let errors = errors.join().map_err(|_| anyhow!("the thread that reads stderr panicked"))?;
@@ -222,6 +236,18 @@ impl Heard {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Holds every line since the last time against the schema.
+    fn check(&self) -> Result<()> {
+        let lines = std::mem::take(&mut self.said().unchecked);
+        let refused = lines.iter().find_map(|line| Some(format!("{line} ({:#})", schema::check(line).err()?)));
+        let mut said = self.said();
+        said.garbled = said.garbled.take().or(refused);
+        match &said.garbled {
+            Some(line) => bail!("the tracer wrote a line that is no event: {line}"),
+            None => Ok(()),
+        }
+    }
+
     fn listen(&self, output: impl BufRead) {
         for line in output.lines() {
             let Ok(line) = line else { break };
@@ -231,6 +257,7 @@ impl Heard {
                 Ok(event) => said.events.push(event),
                 Err(error) => said.garbled = Some(format!("{line} ({error})")),
             }
+            said.unchecked.push(line);
             self.changed.notify_all();
         }
         self.said().ended = true;

@@ -97,7 +97,7 @@ mod tests {
     fn segment(from_client: bool, seq: u32, flags: u8, length: u32, window: u16) -> Segment {
         let (client, server) = ("127.0.0.1:5000".parse().unwrap(), "127.0.0.1:80".parse().unwrap());
         let (from, to) = if from_client { (client, server) } else { (server, client) };
-        Segment { at: 0, from, to, seq, flags, window, length }
+        Segment { at: 0, from, to, seq, ack: 0, flags, window, length }
     }
 
     fn kinds(segments: impl IntoIterator<Item = Segment>) -> Vec<Kind> {

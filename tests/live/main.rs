@@ -2,6 +2,7 @@
 //!
 //! Each test is there twice, `kprobe::...` and `fentry::...`. They load programs into the kernel and hide parts of it, so
 //! they run only in a machine that is meant for it, which says so in its environment.
+mod before_us;
 mod bench;
 mod check;
 mod conduct;
@@ -9,34 +10,54 @@ mod defaults;
 mod extremes;
 mod filters;
 mod flood;
+mod ledger;
 mod outcomes;
+mod owners;
 mod refusals;
+mod replies;
 mod resets;
 mod scene;
 mod settings;
 mod silences;
 mod skips;
+mod story;
 mod tuples;
+mod verdicts;
 mod witnesses;
 
 use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use bench::{Bench, LIMIT, Shared, Test};
-use lab::{leftovers::Hooks, mounts, tracer::Attach};
+use lab::{leftovers::Hooks, mounts, role, tracer::Attach};
 use libtest_mimic::{Arguments, Trial};
 
 /// What the machine's environment holds where these tests may run.
 const PERMISSION: &str = "KEEPALIVE_TRACE_LAB";
 
-const THEMES: [(&str, &[Test]); 13] = [
+const THEMES: [(&str, &[Test]); 28] = [
     ("outcomes", outcomes::TESTS),
     ("silences", silences::TESTS),
     ("tuples", tuples::TESTS),
     ("settings", settings::TESTS),
     ("resets", resets::TESTS),
+    ("replies", replies::TESTS),
     ("extremes", extremes::TESTS),
     ("defaults", defaults::TESTS),
+    ("verdicts::keepalive", verdicts::keepalive::TESTS),
+    ("verdicts::user_timeout", verdicts::user_timeout::TESTS),
+    ("verdicts::retransmit", verdicts::retransmit::TESTS),
+    ("verdicts::window", verdicts::window::TESTS),
+    ("verdicts::peer_reset", verdicts::peer_reset::TESTS),
+    ("verdicts::close", verdicts::close::TESTS),
+    ("verdicts::abort", verdicts::abort::TESTS),
+    ("verdicts::kill", verdicts::kill::TESTS),
+    ("verdicts::orphan", verdicts::orphan::TESTS),
+    ("verdicts::memory", verdicts::memory::TESTS),
+    ("verdicts::never", verdicts::never::TESTS),
+    ("verdicts::recovery", verdicts::recovery::TESTS),
+    ("owners", owners::TESTS),
+    ("before_us", before_us::TESTS),
     ("filters", filters::TESTS),
     ("flood", flood::TESTS),
     ("skips", skips::TESTS),
@@ -47,6 +68,10 @@ const THEMES: [(&str, &[Test]); 13] = [
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness reports to whoever started it")]
 fn main() -> ExitCode {
+    // Before anything else: this process may be one of the lab's own, started by a test.
+    if let Some(code) = role::play() {
+        return code;
+    }
     let permitted = std::env::var_os(PERMISSION).is_some_and(|value| value == "1");
     if !permitted {
         println!(

@@ -58,7 +58,7 @@ fn without_kallsyms_it_traces_all_the_same(bench: &Bench) -> Result<()> {
     let stage = Stage::open()?;
     let pair = stage.connect(&Plan::new(Family::V4).keepalive(1, 1, 3))?;
     let inode = stage.netns.inode().to_string();
-    let mut hidden = trace(bench, &["--netns", &inode, "--count", "1"]);
+    let mut hidden = trace(bench, &["--netns", &inode, "--count", "3"]); // both ends, and a probe
     disguise::hide_file(&mut hidden, "/proc/kallsyms");
     let output = hidden.output().context("cannot run the tracer")?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -11,7 +11,7 @@ use lab::{
     tracer::Tracer,
 };
 
-use crate::{bench::LIMIT, witnesses};
+use crate::{bench::LIMIT, story::Story, witnesses};
 
 /// A stage and the tracer that watches it.
 pub struct Scene {
@@ -23,15 +23,27 @@ pub struct Scene {
 impl Scene {
     /// A fresh stage for a tracer.
     pub fn open(tracer: Arc<Tracer>) -> Result<Self> {
-        Ok(Self { stage: Stage::open()?, tracer })
+        Ok(Self::of(Stage::open()?, tracer))
     }
 
-    /// Waits until so many events of the connection were told; gives all there are.
+    /// A stage that was there before its tracer.
+    pub fn of(stage: Stage, tracer: Arc<Tracer>) -> Self {
+        Self { stage, tracer }
+    }
+
+    /// Waits for the first event of all that is told of the connection's local end.
+    pub fn first(&self, connection: &Connection) -> Result<Event> {
+        self.tracer.wait_for_some_of(connection, "anything", LIMIT, |_| true, 1)?;
+        self.tracer.events_of(connection).into_iter().next().context("what was told is gone")
+    }
+
+    /// Waits until so many runs of the connection were told; gives all there are. The stories of runs are about what the two hooked
+    /// functions did and nothing else ([`Event::is_run`]); of all that is told of a connection, [`Self::ended`] is about that.
     pub fn wait(&self, connection: &Connection, count: usize) -> Result<Vec<Event>> {
-        self.tracer.wait_for_events_of(connection, count, LIMIT)
+        self.tracer.wait_for_runs_of(connection, count, LIMIT)
     }
 
-    /// Waits for the first event of the connection whose essence is another than this.
+    /// Waits for the first run of the connection whose essence is another than this.
     pub fn first_other_than(&self, connection: &Connection, gist: &str) -> Result<Event> {
         let mut count = 1;
         loop {
@@ -43,7 +55,7 @@ impl Scene {
         }
     }
 
-    /// Waits for the connection's next events and holds that they began like this; gives all there are.
+    /// Waits for the connection's next runs and holds that they began like this; gives all there are.
     pub fn begins(&self, connection: &Connection, story: &[&str]) -> Result<Vec<Event>> {
         let events = self.wait(connection, story.len())?;
         assert_eq!(gists(&events[..story.len()]), story);
@@ -55,7 +67,7 @@ impl Scene {
         const SEVERAL_TIMERS: Duration = Duration::from_secs(5);
         self.begins(connection, story)?;
         sleep(SEVERAL_TIMERS);
-        let events = self.tracer.events_of(connection);
+        let events = self.tracer.runs_of(connection);
         assert_eq!(gists(&events), story);
         Ok(events)
     }
@@ -78,14 +90,42 @@ impl Scene {
         Ok(shown)
     }
 
+    /// Waits until the connection's local end is told to have ended; holds that its story is whole, and gives it.
+    pub fn ended(&self, connection: &Connection) -> Result<Story> {
+        self.tracer.wait_for_some_of(connection, "the end", LIMIT, |event| event.kind == "end", 1)?;
+        let left = self.stage.timer(connection)?;
+        assert!(
+            left.is_none_or(|timer| timer.kind == Kind::TimeWait),
+            "told to have ended, and the kernel still has it: {left:?}"
+        );
+        Story::new(self.tracer.events_of(connection))
+    }
+
+    /// Waits for so many replies of the connection; gives all there are.
+    pub fn replies(&self, connection: &Connection, count: usize) -> Result<Vec<Event>> {
+        let is_reply = |event: &Event| event.kind == "reply";
+        self.tracer.wait_for_some_of(connection, &format!("{count} replies"), LIMIT, is_reply, count)?;
+        Ok(self.tracer.events_of(connection).into_iter().filter(is_reply).collect())
+    }
+
+    /// All that was told of the connection's local end so far.
+    pub fn told(&self, connection: &Connection) -> Vec<Event> {
+        self.tracer.events_of(connection)
+    }
+
     /// Ends the scene, all of whose sockets must be closed or quiet, and holds all that was told of it against the witnesses.
     pub fn hold(mut self) -> Result<()> {
         witnesses::hold(&self.tracer, &mut self.stage)
     }
 
     /// All that was told of anybody on this stage.
-    pub fn all_told(&self) -> Vec<Event> {
+    pub fn everything(&self) -> Vec<Event> {
         self.tracer.events_in(self.stage.netns.id())
+    }
+
+    /// All runs that were told of anybody on this stage.
+    pub fn all_runs(&self) -> Vec<Event> {
+        self.everything().into_iter().filter(Event::is_run).collect()
     }
 }
 

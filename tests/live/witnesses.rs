@@ -1,5 +1,5 @@
 //! The trial: what the tracer told of a namespace, held against its wire and the kernel's own counters.
-use std::net::SocketAddr;
+use std::{net::SocketAddr, thread::sleep, time::Duration};
 
 use anyhow::{Context, Result};
 use lab::{
@@ -10,18 +10,22 @@ use lab::{
     wire::{Frame, Kind},
 };
 
-use crate::{bench::LIMIT, scene::same_moment};
+use crate::{bench::LIMIT, ledger, scene::same_moment};
+
+/// Longer than the tracer keeps an event to itself.
+const SETTLE: Duration = Duration::from_millis(300);
 
 /// Somebody sent something at some time: what the wire and the tracer can both say.
 #[derive(Debug)]
-struct Sent {
+pub struct Sent {
     at: Moment,
-    from: SocketAddr,
-    to: SocketAddr,
+    pub from: SocketAddr,
+    pub to: SocketAddr,
 }
 
 /// Holds every event in this namespace against the witnesses, and every witness against the events.
 pub fn hold(tracer: &Tracer, stage: &mut Stage) -> Result<()> {
+    sleep(SETTLE);
     let netns = stage.netns.id();
     let frames = stage.capture.frames()?.to_vec();
     let on_wire = |kind| frames.iter().filter(|frame| frame.kind == kind).map(Sent::of_frame).collect::<Vec<_>>();
@@ -38,16 +42,29 @@ pub fn hold(tracer: &Tracer, stage: &mut Stage) -> Result<()> {
     let counters = stage.netns.counters()?;
     let count = |matches: &dyn Fn(&Event) -> bool| events.iter().filter(|event| matches(event)).count() as i64;
     assert_eq!(count(&|event| event.kind == "probe"), counters.get("TCPKeepAlive")?, "probe events and TCPKeepAlive");
-    let deadly = ["keepalive-timeout", "user-timeout"];
-    let deaths = count(&|event| event.cause.as_deref().is_some_and(|cause| deadly.contains(&cause)));
-    assert_eq!(deaths, counters.get("TCPAbortOnTimeout")?, "deaths told and TCPAbortOnTimeout");
+    let verdict = |event: &Event, among: &[&str]| event.verdict.as_deref().is_some_and(|verdict| among.contains(&verdict));
+    let by_timer = ["keepalive-timeout", "user-timeout"];
+    let deaths = count(&|event| event.cause.as_deref().is_some_and(|cause| by_timer.contains(&cause)));
+    assert_eq!(count(&|event| verdict(event, &by_timer)), deaths, "ends by keepalive and the resets of its timer");
+
+    let timeouts = [&by_timer[..], &["retransmit-timeout", "zero-window-timeout", "orphan-timeout"]].concat();
+    let unheard = |event: &Event, errno| verdict(event, &["never-established"]) && event.errno.as_deref() == Some(errno);
+    let deaths = count(&|event| verdict(event, &timeouts) || unheard(event, "ETIMEDOUT"));
+    // Without a way to the peer a handshake ends like this at once, uncounted, or when its time is over, counted.
+    let at_most = deaths + count(&|event| unheard(event, "EHOSTUNREACH"));
+    let counted = counters.get("TCPAbortOnTimeout")?;
+    assert!((deaths..=at_most).contains(&counted), "deaths told are {deaths}, TCPAbortOnTimeout is {counted}");
+    let starved = count(&|event| verdict(event, &["out-of-memory"]));
+    assert_eq!(starved, counters.get("TCPAbortOnMemory")?, "out-of-memory and TCPAbortOnMemory");
 
     // The kernel counts a reset that it could not send; it is told all the same. Resets that answer a stray segment are not told.
     let told = events.iter().filter(|event| event.kind == "reset").map(Sent::of_event).collect::<Result<Vec<_>>>()?;
     let (replies, unsent) = resets_apart(resets, &told);
     assert_eq!(unsent, counters.get("TCPAbortFailed")?, "resets told that were not on the wire, and TCPAbortFailed");
+    let replies = replies - stage.forged_resets;
     assert_eq!(told.len() as i64 + replies, counters.get("OutRsts")?, "resets told, replies on the wire, and OutRsts");
-    Ok(())
+
+    ledger::balances(&events, &frames)
 }
 
 /// Every probe on the wire has exactly one event, within 20 ms, and the reverse.
@@ -81,7 +98,8 @@ impl Sent {
         Self { at: frame.segment.at, from: frame.segment.from, to: frame.segment.to }
     }
 
-    fn of_event(event: &Event) -> Result<Self> {
+    /// By its local and its remote end.
+    pub fn of_event(event: &Event) -> Result<Self> {
         let end = |address: &Option<String>, port: Option<u16>| Some(SocketAddr::new(address.as_ref()?.parse().ok()?, port?));
         let ends = || Some((end(&event.laddr, event.lport)?, end(&event.raddr, event.rport)?));
         let (from, to) = ends().with_context(|| format!("an event without its four ends: {event:?}"))?;

@@ -47,9 +47,9 @@ impl Audience {
         Ok(Self { live, listener })
     }
 
-    /// Waits until so many events of a connection were told.
-    pub fn wait(&self, connection: &Connection, events: usize, limit: Duration) -> Result<Vec<Event>> {
-        let events = self.listener.wait_for_events_of(connection, events, limit + PATIENCE)?;
+    /// Waits until so many runs of a connection's timer were told.
+    pub fn wait(&self, connection: &Connection, runs: usize, limit: Duration) -> Result<Vec<Event>> {
+        let events = self.listener.wait_for_runs_of(connection, runs, limit + PATIENCE)?;
         self.settle();
         Ok(events)
     }
@@ -59,9 +59,9 @@ impl Audience {
         thread::sleep(SETTLE);
     }
 
-    /// What was told of a connection.
+    /// What was told of a connection's timer and resets.
     pub fn told(&self, connection: &Connection) -> Vec<Event> {
-        self.listener.events_of(connection)
+        self.listener.runs_of(connection)
     }
 
     /// Ctrl-C for both, and their last lines.

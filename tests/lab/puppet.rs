@@ -1,0 +1,217 @@
+//! The other side of [`crate::role`]: a process that reads orders from stdin and answers each with one line on stdout.
+use std::{
+    fs::File,
+    io::{IoSlice, IoSliceMut, Read, Write, stdin, stdout},
+    net::SocketAddr,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::net::{UnixListener, UnixStream},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    cmsg_space,
+    sched::{CloneFlags, setns, unshare},
+    sys::{
+        prctl,
+        resource::{Resource, getrlimit, setrlimit},
+        socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+    },
+    unistd::{ForkResult, fork, pause, pipe},
+};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use crate::{kill, sockopt};
+
+/// Obeys until stdin ends.
+pub fn play(name: &str) -> Result<()> {
+    rename(name)?;
+    let mut puppet = Puppet::default();
+    for order in stdin().lines() {
+        let order = order.context("stdin")?;
+        let words: Vec<&str> = order.split_whitespace().collect();
+        let answer = match puppet.obey(&words) {
+            Ok(answer) => format!("ok {answer}"),
+            Err(error) => format!("error {error:#}"),
+        };
+        let mut out = stdout();
+        writeln!(out, "{}", answer.trim_end().replace('\n', " ")).context("stdout")?;
+        out.flush().context("stdout")?;
+    }
+    Ok(())
+}
+
+/// The calling thread's name; of the first thread, the process's.
+fn rename(name: &str) -> Result<()> {
+    prctl::set_name(&std::ffi::CString::new(name)?).with_context(|| format!("cannot be called {name}"))
+}
+
+/// What it holds.
+#[derive(Default)]
+struct Puppet {
+    listener: Option<Socket>,
+    /// The last of them is the one that orders are about.
+    sockets: Vec<Socket>,
+    offered: Option<UnixListener>,
+}
+
+impl Puppet {
+    fn obey(&mut self, words: &[&str]) -> Result<String> {
+        match *words {
+            ["netns", path] => {
+                let netns = File::open(path).with_context(|| format!("cannot open {path}"))?;
+                setns(netns, CloneFlags::CLONE_NEWNET).context("cannot enter a network namespace")?;
+            }
+            ["listen", at, ref keepalive @ ..] => return self.listen(at.parse()?, keepalive),
+            ["accept"] => {
+                let (socket, _) = self.listener.as_ref().context("it does not listen")?.accept().context("accept")?;
+                self.sockets.push(socket);
+            }
+            ["connect", to, idle, interval, probes] => self.sockets.push(connected(to.parse()?, &[idle, interval, probes])?),
+            ["connect-from-thread", to, idle, interval, probes, name] => {
+                self.sockets.push(connected_by_thread(name, to.parse()?, &[idle, interval, probes])?);
+            }
+            ["connect-many", to, idle, interval, probes, count] => {
+                let count: u64 = count.parse()?;
+                allow_files(2 * count)?;
+                for _ in 0..count {
+                    self.sockets.push(connected(to.parse()?, &[idle, interval, probes])?);
+                }
+            }
+            ["fork", name] => return self.fork(name),
+            ["fork-apart", name] => {
+                unshare(CloneFlags::CLONE_NEWPID).context("cannot make a pid namespace")?;
+                return self.fork(name);
+            }
+            ["offer", path] => self.offered = Some(UnixListener::bind(path).with_context(|| format!("cannot bind {path}"))?),
+            ["pass", path] => return self.pass(path),
+            ["take"] => return self.take(),
+            ["close"] => {
+                self.sockets.clear();
+                self.listener = None;
+            }
+            ["set", option, value] => sockopt::set(self.socket()?, sockopt::named(option)?, value.parse()?)?,
+            ["get", option] => return Ok(sockopt::get(self.socket()?, sockopt::named(option)?)?.to_string()),
+            ["destroy", local, remote] => kill::destroy_between(local.parse()?, remote.parse()?)?,
+            ["spin", milliseconds] => spin(Duration::from_millis(milliseconds.parse()?)),
+            _ => bail!("it does not know how"),
+        }
+        match words {
+            ["connect" | "connect-from-thread", ..] => Ok(address(self.socket()?.local_addr()?)?.to_string()),
+            _ => Ok(String::new()),
+        }
+    }
+
+    fn socket(&self) -> Result<&Socket> {
+        self.sockets.last().context("it has no socket")
+    }
+
+    fn listen(&mut self, at: SocketAddr, keepalive: &[&str]) -> Result<String> {
+        let listener = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP)).context("socket")?;
+        set_keepalive(&listener, keepalive)?;
+        listener.bind(&at.into()).with_context(|| format!("cannot bind {at}"))?;
+        listener.listen(64).context("listen")?;
+        let at = address(listener.local_addr()?)?;
+        self.listener = Some(listener);
+        Ok(at.to_string())
+    }
+
+    /// The child holds what this process holds, and sleeps until it is killed. It has its name before its parent answers.
+    fn fork(&self, name: &str) -> Result<String> {
+        let (ready, tell) = pipe().context("pipe")?;
+        // SAFETY: no other thread of this process was at anything: those that it has only sleep or count.
+        match unsafe { fork() }.context("fork")? {
+            ForkResult::Parent { child } => {
+                drop(tell);
+                File::from(ready).read_exact(&mut [0]).context("the child did not come up")?;
+                Ok(child.to_string())
+            }
+            ForkResult::Child => {
+                let named = rename(name).and_then(|()| Ok(File::from(tell).write_all(b".")?));
+                while named.is_ok() {
+                    pause();
+                }
+                std::process::exit(1);
+            }
+        }
+    }
+
+    fn pass(&self, path: &str) -> Result<String> {
+        let stream = UnixStream::connect(path).with_context(|| format!("cannot connect to {path}"))?;
+        let fds = [self.socket()?.as_raw_fd()];
+        let message = [ControlMessage::ScmRights(&fds)];
+        sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(b".")], &message, MsgFlags::empty(), None).context("SCM_RIGHTS")?;
+        Ok(String::new())
+    }
+
+    fn take(&mut self) -> Result<String> {
+        let (stream, _) = self.offered.as_ref().context("it has offered nothing")?.accept().context("accept")?;
+        let (mut byte, mut control) = ([0], cmsg_space!([i32; 1]));
+        let mut parts = [IoSliceMut::new(&mut byte)];
+        let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty()).context("recvmsg")?;
+        let fd = message.cmsgs().context("control messages")?.find_map(|control| match control {
+            ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+            _ => None,
+        });
+        // SAFETY: a descriptor that was just received, and that nobody else knows.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd.context("no descriptor came")?) };
+        self.sockets.push(Socket::from(fd));
+        Ok(String::new())
+    }
+}
+
+fn connected(to: SocketAddr, keepalive: &[&str]) -> Result<Socket> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP)).context("socket")?;
+    set_keepalive(&socket, keepalive)?;
+    socket.connect(&to.into()).with_context(|| format!("cannot connect to {to}"))?;
+    Ok(socket)
+}
+
+/// The thread that connects takes its name first, and stays.
+fn connected_by_thread(name: &str, to: SocketAddr, keepalive: &[&str]) -> Result<Socket> {
+    let (tell, told) = std::sync::mpsc::channel();
+    let keepalive: Vec<String> = keepalive.iter().map(ToString::to_string).collect();
+    let name = name.to_owned();
+    thread::spawn(move || {
+        let keepalive: Vec<&str> = keepalive.iter().map(String::as_str).collect();
+        let socket = rename(&name).and_then(|()| connected(to, &keepalive));
+        let _ = tell.send(socket); // whoever asked waits for it
+        loop {
+            thread::park();
+        }
+    });
+    told.recv().context("the connecting thread is gone")?
+}
+
+/// Idle, interval and probes; 0 for no keepalive.
+fn set_keepalive(socket: &Socket, words: &[&str]) -> Result<()> {
+    let &[idle, interval, probes] = words else { bail!("keepalive is three numbers, not {words:?}") };
+    if probes == "0" {
+        return Ok(());
+    }
+    let seconds = |word: &str| Ok::<_, anyhow::Error>(Duration::from_secs(word.parse()?));
+    let times = TcpKeepalive::new().with_time(seconds(idle)?).with_interval(seconds(interval)?);
+    socket.set_tcp_keepalive(&times.with_retries(probes.parse()?)).context("keepalive")
+}
+
+fn address(address: socket2::SockAddr) -> Result<SocketAddr> {
+    address.as_socket().context("no address")
+}
+
+fn allow_files(wanted: u64) -> Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("RLIMIT_NOFILE")?;
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(wanted), hard.max(wanted)).context("RLIMIT_NOFILE")
+}
+
+/// A thread that is on the CPU all that time.
+fn spin(time: Duration) {
+    let start = Instant::now();
+    thread::spawn(move || {
+        while start.elapsed() < time {
+            std::hint::spin_loop();
+        }
+    });
+}

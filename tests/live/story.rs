@@ -1,0 +1,100 @@
+//! One whole history as it was told: it begins with its only `open` and ends with its only `end`.
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::{clock::between, event::Event};
+
+use crate::scene::gists;
+
+/// Two clocks and two ways of rounding may name one span of time so differently.
+const SLACK: Duration = Duration::from_millis(20);
+
+/// A history that has ended, for one end of a connection.
+#[derive(Debug)]
+pub struct Story {
+    /// All that was told of it.
+    pub events: Vec<Event>,
+}
+
+impl Story {
+    /// Holds that these are one whole history.
+    pub fn new(events: Vec<Event>) -> Result<Self> {
+        let told = gists(&events);
+        let story = Self { events };
+        let (first, last) = (story.open(), story.end());
+        ensure!(first.kind == "open" && last.kind == "end", "not a whole story: {told:?}");
+        let count = |kind| story.events.iter().filter(|event| event.kind == kind).count();
+        ensure!((count("open"), count("end")) == (1, 1), "opened or ended more than once: {told:?}");
+        let id = first.conn.as_ref().context("no conn")?;
+        ensure!(story.events.iter().all(|event| event.conn.as_ref() == Some(id)), "more than one id: {:?}", story.events);
+        let in_order = story.events.is_sorted_by_key(Event::at);
+        ensure!(in_order, "not in the order in which it happened: {told:?}");
+        story.age_is_right()?;
+        Ok(story)
+    }
+
+    fn age_is_right(&self) -> Result<()> {
+        let (open, end) = (self.open(), self.end());
+        if !["connect", "accept"].contains(&open.how.as_deref().unwrap_or_default()) {
+            return Ok(());
+        }
+        let age = Duration::from_millis(end.age_ms.with_context(|| format!("no age_ms: {end:?}"))?);
+        let told = between(open.at(), end.at());
+        let latest = told + Duration::from_micros(open.connect_us.unwrap_or_default()) + SLACK;
+        ensure!((told.saturating_sub(SLACK)..=latest).contains(&age), "aged {age:?}, told for {told:?}: {end:?}");
+        Ok(())
+    }
+
+    /// Its first event.
+    pub fn open(&self) -> &Event {
+        &self.events[0]
+    }
+
+    /// Its last event.
+    pub fn end(&self) -> &Event {
+        &self.events[self.events.len() - 1]
+    }
+
+    /// Holds how it opened.
+    pub fn opened(self, how: &str) -> Self {
+        assert_eq!(self.open().how.as_deref(), Some(how), "{:?}", self.open());
+        let timed = self.open().connect_us.is_some();
+        assert!(!timed || how == "connect", "only who connects waits for the handshake: {:?}", self.open());
+        self
+    }
+
+    /// Holds what ended it, and the error that the application was given.
+    pub fn is(self, verdict: &str, errno: Option<&str>) -> Self {
+        let end = self.end();
+        assert_eq!(
+            (end.verdict.as_deref(), end.errno.as_deref()),
+            (Some(verdict), errno),
+            "{end:?} of {:?}",
+            gists(&self.events)
+        );
+        self
+    }
+
+    /// Holds how many probes were sent in all, and how many of the last round stayed unanswered.
+    pub fn probes(self, sent: u32, unanswered: u32) -> Self {
+        let end = self.end();
+        assert_eq!((end.probes_sent, end.unanswered), (Some(sent), Some(unanswered)), "{end:?} of {:?}", gists(&self.events));
+        self
+    }
+
+    /// Holds that the sentence names each of these facts.
+    pub fn because(self, facts: &[&str]) -> Self {
+        let why = self.end().why.clone().unwrap_or_default();
+        assert!(!why.trim().is_empty() && !why.contains('\n'), "{:?}", self.end());
+        for fact in facts {
+            assert!(why.to_lowercase().contains(&fact.to_lowercase()), "`{fact}` is not in the reason: {why}");
+        }
+        self
+    }
+
+    /// Holds the whole of it, in a few words an event.
+    pub fn tells(self, story: &[&str]) -> Self {
+        assert_eq!(gists(&self.events), story);
+        self
+    }
+}
