@@ -80,6 +80,8 @@ pub struct Offsets {
     pub protocol: u32,
     /// `sk_err`: int.
     pub err: u32,
+    /// `sk_socket`: pointer to `struct socket`; null for an orphan, and before `accept()`.
+    pub socket: u32,
     /// `sk_lingertime`: unsigned long, jiffies.
     pub lingertime: u32,
     /// `tcp_sock.snd_una`: u32.
@@ -258,6 +260,8 @@ pub mod flag {
     pub const LINGER_ZERO: u8 = 1 << 4;
     /// TCP_LINGER2 below 0.
     pub const NO_LINGER2: u8 = 1 << 5;
+    /// No process ever accepted it: it has no `struct socket`, and is no orphan.
+    pub const UNACCEPTED: u8 = 1 << 6;
 }
 
 /// One event, as the kernel side saw it.
@@ -385,5 +389,5 @@ pub mod counter {
 
 const _: () = assert!(size_of::<Record>() == 184);
 const _: () = assert!(size_of::<Held>() == 40);
-const _: () = assert!(size_of::<Offsets>() == 4 * 50);
+const _: () = assert!(size_of::<Offsets>() == 4 * 51);
 const _: () = assert!(size_of::<Config>() == 16);

@@ -160,11 +160,21 @@ fn closed(ctx: &impl EbpfContext, sock: Sock, old: u8) {
     let time_wait = left(sock);
     let Some(head) = Head::of(sock) else { return };
     debug!(ctx, "inet_sock_set_state: {} to CLOSE, in_timer {}", old, u32::from(in_timer));
-    emit_of(sock, &head, |record| {
+    let err = sock.err();
+    let orderly = err == Some(0) && (time_wait || old == state::LAST_ACK);
+    if !filter::wanted(sock, &head) {
+        return;
+    }
+    emit(|record| {
+        if orderly {
+            sock.identify(&head, record);
+        } else {
+            sock.describe(&head, record);
+        }
         record.kind = kind::CLOSED;
         record.old_state = old;
         record.state = state::CLOSE;
-        if let Some(err) = sock.err() {
+        if let Some(err) = err {
             record.err = err;
             record.has |= has::ERR;
         }
@@ -173,7 +183,7 @@ fn closed(ctx: &impl EbpfContext, sock: Sock, old: u8) {
         }
         if time_wait {
             record.flags |= flag::TIME_WAIT;
-        } else if old == state::LAST_ACK && record.err == 0 {
+        } else if orderly {
             sock.describe_unacked(record);
         } else {
             sock.describe_left(&head, record);
@@ -186,6 +196,9 @@ fn closed(ctx: &impl EbpfContext, sock: Sock, old: u8) {
         let by_process = matches!(old, state::SYN_SENT | state::ESTABLISHED | state::CLOSE_WAIT) && record.err == 0 && !in_timer;
         if by_process {
             sign(record, Task::current().process());
+            if sock.is_unaccepted(&head) {
+                record.flags |= flag::UNACCEPTED;
+            }
         } else {
             sign_deed(record, &deed);
         }

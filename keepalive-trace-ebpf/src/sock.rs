@@ -197,6 +197,12 @@ impl Sock {
         read::<u16>(self.0, offset!(protocol)).is_none_or(|protocol| protocol == IPPROTO_TCP)
     }
 
+    /// In the backlog of its listener, or gone with it.
+    #[inline(always)]
+    pub fn is_unaccepted(self, head: &Head) -> bool {
+        head.flags() & SOCK_DEAD == 0 && read::<u64>(self.0, offset!(socket)) == Some(0)
+    }
+
     #[inline(always)]
     pub fn err(self) -> Option<i32> {
         read(self.0, offset!(err))

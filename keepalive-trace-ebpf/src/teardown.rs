@@ -5,7 +5,7 @@ use keepalive_trace_ebpf::{counter, flag, has, kind};
 
 use crate::{
     filter,
-    life::{emit_of, sign},
+    life::{emit_all_of, sign},
     maps::{config, count, emit, step},
     sock::{Head, Sock, Task, state},
     timer,
@@ -55,7 +55,7 @@ pub fn peer_reset(ctx: &impl EbpfContext, sock: Sock) {
         return;
     }
     debug!(ctx, "tcp_receive_reset: state {}", head.state().unwrap_or(0));
-    emit_of(sock, &head, |record| record.kind = kind::PEER_RESET);
+    emit_all_of(sock, &head, |record| record.kind = kind::PEER_RESET);
 }
 
 /// `tcp_abort`. It is called on listeners, requests and time-wait sockets too: none of them is a connection.
@@ -67,7 +67,7 @@ pub fn aborted(ctx: &impl EbpfContext, sock: Sock) {
         return;
     };
     debug!(ctx, "tcp_abort: state {}", head.state().unwrap_or(0));
-    emit_of(sock, &head, |record| {
+    emit_all_of(sock, &head, |record| {
         record.kind = kind::ABORTED;
         sign(record, Task::current().process());
     });

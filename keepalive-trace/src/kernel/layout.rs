@@ -116,6 +116,7 @@ fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
 
         protocol: maybe("sock.sk_protocol", 2)?,
         err: maybe("sock.sk_err", 4)?,
+        socket: maybe("sock.sk_socket", 8)?,
         lingertime: maybe("sock.sk_lingertime", 8)?,
         snd_una: maybe("tcp_sock.snd_una", 4)?,
         snd_wnd: maybe("tcp_sock.snd_wnd", 4)?,

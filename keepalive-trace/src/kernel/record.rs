@@ -53,13 +53,10 @@ impl Reader {
             state: State(record.state),
             orphan: record.flags & flag::DEAD != 0,
             settings: self.settings(record),
-            idle_ms: known(record, has::CLOCKS, record.ack_age.min(record.data_age)).map(|age| self.ms(age.into()).unsigned_abs()),
+            idle_ms: known(record, has::CLOCKS, record.ack_age.min(record.data_age))
+                .map(|age| self.ms(age.into()).unsigned_abs()),
             probes_out: known(record, has::CLOCKS, record.probes_out.into()).filter(|_| !window),
-            clock: known(
-                record,
-                has::CLOCKS,
-                Clock { now: record.jiffies, acked: record.jiffies.wrapping_sub(record.ack_age) },
-            ),
+            clock: known(record, has::CLOCKS, Clock { now: record.jiffies, acked: record.jiffies.wrapping_sub(record.ack_age) }),
         };
         Some(Sighting { mono_ns: record.mono_ns, socket, what })
     }
@@ -147,6 +144,7 @@ fn closed(record: &Record, by: Option<Task>, trying_us: Option<u64>) -> Closed {
                 linger_zero: record.flags & flag::LINGER_ZERO != 0,
             },
         ),
+        unaccepted: record.flags & flag::UNACCEPTED != 0,
     }
 }
 

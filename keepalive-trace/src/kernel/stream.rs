@@ -45,6 +45,7 @@ pub struct Stream {
     owners: Owners,
     awake_until: Instant,
     next_losses: Instant,
+    records: u64,
     batch: Vec<Sighting>,
     events: Vec<Event>,
 }
@@ -64,6 +65,7 @@ impl Stream {
             owners: Owners::default(),
             awake_until: Instant::now() + AWAKE,
             next_losses: Instant::now() + LOSSES,
+            records: 0,
             batch: Vec::with_capacity(BATCH),
             events: Vec::new(),
         })
@@ -168,6 +170,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Records that came out of the ring so far. With those that found it full, they are all that were to come.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
     /// Takes records out of the ring, `most` at a time; false when there were none.
     fn fill(&mut self, most: usize) -> bool {
         self.batch.clear();
@@ -176,6 +183,7 @@ impl Stream {
             && let Some(item) = self.ring.get_mut().next()
         {
             found = true;
+            self.records += 1;
             match Record::read_from_bytes(&item).ok().and_then(|record| self.reader.sighting(&record)) {
                 Some(sighting) => self.batch.push(sighting),
                 None => self.losses.unreadable(),

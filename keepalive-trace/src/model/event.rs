@@ -231,8 +231,8 @@ pub struct End {
     pub probes_sent: u32,
     /// Of these, those that nobody answered.
     pub unanswered: u32,
-    /// Since the connection was first known, milliseconds.
-    pub age_ms: u64,
+    /// Since it was connected or accepted, milliseconds; of a handshake that failed, how long it was tried.
+    pub age_ms: Option<u64>,
     /// One sentence with the evidence.
     pub why: String,
 }

@@ -144,6 +144,11 @@ impl History {
         self.remote.address()
     }
 
+    /// How old it was, milliseconds, where its beginning was seen.
+    pub fn age_ms(&self, at_ns: u64) -> Option<u64> {
+        matches!(self.how, How::Connect | How::Accept).then(|| at_ns.saturating_sub(self.opened_ns) / 1_000_000)
+    }
+
     /// Whether these are its ends. A namespace that is not known is no difference.
     pub fn is_between(&self, netns: Option<u32>, local: SocketAddr, remote: SocketAddr) -> bool {
         let elsewhere = self.netns.zip(netns).is_some_and(|(one, other)| one != other);

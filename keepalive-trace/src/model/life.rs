@@ -110,9 +110,9 @@ impl Life {
         }
     }
 
-    /// Whether a reset of this host's is still to come that says more about the end.
-    pub fn awaits_reset(&self, closed: &Closed) -> bool {
-        verdict::awaits_reset(self.signs.as_deref().unwrap_or(&Signs::default()), closed)
+    /// Whether something is still to come that says more about the end.
+    pub fn awaits_more(&self, closed: &Closed) -> bool {
+        verdict::awaits_more(self.signs.as_deref().unwrap_or(&Signs::default()), closed)
     }
 
     /// The end, judged from all that was seen.
@@ -121,13 +121,12 @@ impl Life {
         let pending = history.tally.pending;
         let evidence = Evidence { unanswered: pending, signs: &signs, closed, orphan, settings: history.settings, idle_ms };
         let verdict = verdict::judge(&evidence);
-        let known_ns = at_ns.saturating_sub(history.opened_ns);
         End {
             verdict,
             errno: closed.errno.filter(|_| !orphan),
             probes_sent: history.tally.probes,
             unanswered: history.tally.unanswered + pending,
-            age_ms: closed.trying_us.map_or(known_ns / 1_000_000, |us| us / 1000),
+            age_ms: closed.trying_us.map(|us| us / 1000).or_else(|| history.age_ms(at_ns)),
             why: verdict::why(verdict, &evidence),
         }
     }

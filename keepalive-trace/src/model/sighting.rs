@@ -93,6 +93,8 @@ pub struct Closed {
     /// Since `connect()` began, microseconds, where it never succeeded.
     pub trying_us: Option<u64>,
     pub left: Option<Left>,
+    /// No process had accepted it.
+    pub unaccepted: bool,
 }
 
 /// What was left undone on a socket that closed.

@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::{
-    event::{Body, ConnId, Connection, Event, How, Lost, Open, Place, Stop},
+    event::{Body, ConnId, Connection, Event, How, Lost, Open, Outcome, Place, Stop},
     history::History,
     life::Life,
     owner::{Owner, Owners, Task},
@@ -97,8 +97,8 @@ impl Tracker {
         }
         match &sighting.what {
             What::Closed(closed) => self.close(slot, at, &sighting.socket, closed, out),
-            // The reset that an end waited for.
-            What::Reset(_) => self.settle_slot(slot, out),
+            // What an end waited for.
+            What::Reset(_) | What::Timer(_) => self.settle_slot(slot, out),
             _ => {}
         }
         self.table.touch(slot);
@@ -197,7 +197,7 @@ impl Tracker {
         let mut hasher = DefaultHasher::new();
         (socket.address, socket.netns, socket.local, socket.remote, mono_ns).hash(&mut hasher);
         let owner = match what {
-            What::Closed(Closed { by, .. }) => by.map(Owner::alone),
+            What::Closed(Closed { by, unaccepted: false, .. }) => by.map(Owner::alone),
             _ => what.holder(),
         };
         let first = Connection { id: ConnId(hasher.finish()), owner, ..unnamed(socket) };
@@ -219,12 +219,12 @@ impl Tracker {
 
     fn close(&mut self, slot: Slot, at_ns: u64, socket: &Socket, closed: &Closed, out: &mut Vec<Event>) {
         let entry = self.table.get_mut(slot);
-        // Whoever closes held it to the end.
-        if let Some(task) = closed.by {
+        // Whoever closes held it to the end, but for the one that closes a listener with what nobody had accepted.
+        if let Some(task) = closed.by.filter(|_| !closed.unaccepted) {
             let holders = entry.history.owner.filter(|owner| owner.task.pid == task.pid).map_or(1, |owner| owner.holders);
             entry.history.owner = Some(Owner { task, holders });
         }
-        if entry.life.awaits_reset(closed) {
+        if entry.life.awaits_more(closed) {
             self.table.end(slot);
             let id = self.table.get(slot).history.id;
             self.unsettled.push_back(Unsettled { slot, id, at_ns, socket: socket.clone(), closed: closed.clone() });
@@ -253,6 +253,7 @@ impl Tracker {
         if entry.history.verdict.is_some() {
             return;
         }
+        let at_ns = entry.history.last_ns.max(at_ns);
         let end = entry.life.end(closed, socket.orphan, socket.idle_ms, &entry.history, at_ns);
         self.tell(slot, at_ns, socket, |connection| Body::End(connection, end), out);
         if !self.table.is_ended(slot) {
@@ -304,7 +305,8 @@ impl Tracker {
             What::Probe(_) | What::Connected { .. } => false,
             // The snapshot and the closing CPU race for a moment.
             What::Snapshot => mono_ns.saturating_sub(self.table.get(slot).history.last_ns) < RACE_NS,
-            What::Accepted { .. } | What::Set { .. } | What::Timer(_) => socket.state == State::CLOSE,
+            What::Timer(timer) => timer.outcome == Outcome::FinWait2 || socket.state == State::CLOSE,
+            What::Accepted { .. } | What::Set { .. } => socket.state == State::CLOSE,
             What::Acked | What::Reset(_) | What::PeerReset | What::Aborted { .. } | What::Closed(_) => true,
         }
     }

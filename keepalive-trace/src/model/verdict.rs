@@ -130,21 +130,23 @@ pub struct Evidence<'a> {
     pub orphan: bool,
     pub settings: Option<Settings>,
     pub idle_ms: Option<u64>,
-    /// Probes of the last round that nobody answered.
+    /// Probes of the last round that nobody answered, and how many of them this host dropped itself.
     pub unanswered: u32,
+    pub dropped: u32,
 }
 
-/// Whether this host's own reset is still to be seen before anybody can judge: a process that aborts sets the state first, and
-/// then sends its reset.
-pub fn awaits_reset(signs: &Signs, closed: &Closed) -> bool {
+/// Whether more is still to be seen before anybody can judge: a process that aborts sets the state first, and then sends its
+/// reset; and a run of the keepalive timer is told when it is over.
+pub fn awaits_more(signs: &Signs, closed: &Closed) -> bool {
     let Signs { timer, reset, peer_reset, aborted } = signs;
     if timer.is_some() || reset.is_some() || peer_reset.is_some() || aborted.is_some() {
         return false;
     }
-    if closed.errno.is_some() || closed.time_wait || closed.in_timer {
+    if closed.errno.is_some() {
         return false;
     }
     match closed.from {
+        _ if closed.time_wait || closed.in_timer => closed.time_wait && closed.in_timer,
         State::LAST_ACK => closed.left.is_some_and(|left| left.unacked > 0),
         from => from != State::SYN_SENT,
     }

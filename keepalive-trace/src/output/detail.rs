@@ -70,7 +70,8 @@ pub(super) fn answer(Reply { n: _, kind, rtt_us, precision, missed }: &Reply) ->
 pub(super) fn end(End { verdict, errno, probes_sent: _, unanswered: _, age_ms, why }: &End) -> String {
     let dead = if verdict.is_death() { "DEAD, " } else { "" };
     let told = errno.map_or_else(String::new, |errno| format!(", the application got {errno}"));
-    format!("{dead}{}: {}{told}, after {}", verdict.name(), escape(why), seconds(i64::try_from(*age_ms).unwrap_or(i64::MAX)))
+    let age = age_ms.map_or_else(String::new, |ms| format!(", after {}", seconds(i64::try_from(ms).unwrap_or(i64::MAX))));
+    format!("{dead}{}: {}{told}{age}", verdict.name(), escape(why))
 }
 
 pub(super) fn probe(connection: &Connection, probe: &Probe, hz: u32) -> String {

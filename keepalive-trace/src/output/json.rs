@@ -157,7 +157,6 @@ fn line(event: &Event, wall_offset_ns: i64) -> Line<'_> {
         Body::Reply(connection, Reply { n, kind, rtt_us, precision, missed }) => Line {
             event: "reply",
             n: *n,
-            of: connection.settings.map(|settings| settings.probes.value),
             kind: Some(kind.name()),
             rtt_us: *rtt_us,
             precision: Some(precision.name()),
@@ -182,7 +181,7 @@ fn line(event: &Event, wall_offset_ns: i64) -> Line<'_> {
             probes_sent: Some(*probes_sent),
             unanswered: Some(*unanswered),
             idle_ms: connection.idle_ms,
-            age_ms: Some(*age_ms),
+            age_ms: *age_ms,
             why: Some(why),
             ..of_connection(connection)
         },

@@ -73,7 +73,7 @@ pub(super) fn end() -> Event {
         errno: Some(Errno::TIMEDOUT),
         probes_sent: 4,
         unanswered: 3,
-        age_ms: 5080,
+        age_ms: Some(5080),
         why: "3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection".to_owned(),
     };
     let connection = Connection { probes_out: Some(3), idle_ms: Some(4080), state: State(7), ..connection() };

@@ -106,7 +106,7 @@ fn a_handshake_that_fails_was_never_a_connection() {
     let given_up = Closed { trying_us: Some(1_500_000), ..closed(State::SYN_SENT) };
     let (verdict, why) = told(&Signs::default(), &given_up, false);
     assert_eq!(verdict, Verdict::NeverEstablished);
-    assert_eq!(why, "nginx[812] gave up while the handshake was under way after 1.500 s");
+    assert_eq!(why, "nginx[812] closed while the handshake was under way after 1.500 s");
 }
 
 #[test]
@@ -168,13 +168,13 @@ fn a_kill_from_outside_names_who_did_it() {
 #[test]
 fn an_abort_is_not_judged_before_its_reset_has_been_seen() {
     let none = Signs::default();
-    assert!(awaits_reset(&none, &closed(State::ESTABLISHED)));
-    assert!(awaits_reset(&none, &closed(State::FIN_WAIT2)));
-    assert!(!awaits_reset(&none, &Closed { time_wait: true, ..closed(State::FIN_WAIT2) }));
-    assert!(!awaits_reset(&none, &closed(State::LAST_ACK)));
-    assert!(!awaits_reset(&none, &closed(State::SYN_SENT)));
-    assert!(!awaits_reset(&none, &failed(State::ESTABLISHED, Errno::TIMEDOUT, Left::default())));
-    assert!(!awaits_reset(&reset(State::CLOSE, false, None), &closed(State::ESTABLISHED)));
+    assert!(awaits_more(&none, &closed(State::ESTABLISHED)));
+    assert!(awaits_more(&none, &closed(State::FIN_WAIT2)));
+    assert!(!awaits_more(&none, &Closed { time_wait: true, ..closed(State::FIN_WAIT2) }));
+    assert!(!awaits_more(&none, &closed(State::LAST_ACK)));
+    assert!(!awaits_more(&none, &closed(State::SYN_SENT)));
+    assert!(!awaits_more(&none, &failed(State::ESTABLISHED, Errno::TIMEDOUT, Left::default())));
+    assert!(!awaits_more(&reset(State::CLOSE, false, None), &closed(State::ESTABLISHED)));
 }
 
 #[test]

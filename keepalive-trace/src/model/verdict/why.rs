@@ -1,6 +1,7 @@
 //! The verdict's evidence as one sentence.
 use super::{Evidence, Left, Verdict};
 use crate::model::{
+    errno::Errno,
     owner::Task,
     settings::Settings,
     state::State,
@@ -101,8 +102,10 @@ fn never_established(evidence: &Evidence<'_>) -> String {
     let closed = evidence.closed;
     let after = closed.trying_us.map_or_else(String::new, |us| format!(" after {}", seconds((us / 1000) as i64)));
     match closed.errno {
-        Some(error) => format!("the handshake failed{after}: {error}"),
-        None => format!("{} gave up while the handshake was under way{after}", somebody(closed.by)),
+        Some(Errno::CONNREFUSED) => format!("refused{after}: the peer answered the SYN with RST, nobody listens there"),
+        Some(Errno::TIMEDOUT) => format!("nobody answered the SYN, which was sent again until the kernel gave up{after}"),
+        Some(error) => format!("the handshake failed{after}: the SYN met {error}"),
+        None => format!("{} while the handshake was under way{after}", closer(closed.by)),
     }
 }
 
@@ -119,6 +122,9 @@ fn local_abort(evidence: &Evidence<'_>) -> String {
         Some(reason) => reason == "TCP_ABORT_ON_LINGER",
         None => left.no_linger2 && closed.from == State::FIN_WAIT2,
     };
+    if closed.unaccepted {
+        return format!("no process had accepted it, and {} the listener, so the kernel sent RST", closer(closed.by));
+    }
     let how = if evidence.signs.reset.is_none() {
         "without FIN, and no RST of this host was seen (TCP_REPAIR, or its reset was missed)".to_owned()
     } else if unread {
