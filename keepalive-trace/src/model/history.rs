@@ -144,6 +144,11 @@ impl History {
         self.remote.address()
     }
 
+    /// Probes of the round that goes on that this host dropped itself.
+    pub fn dropped(&self) -> u32 {
+        self.round.dropped
+    }
+
     /// How old it was, milliseconds, where its beginning was seen.
     pub fn age_ms(&self, at_ns: u64) -> Option<u64> {
         matches!(self.how, How::Connect | How::Accept).then(|| at_ns.saturating_sub(self.opened_ns) / 1_000_000)

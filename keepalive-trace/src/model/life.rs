@@ -119,7 +119,15 @@ impl Life {
     pub fn end(&self, closed: &Closed, orphan: bool, idle_ms: Option<u64>, history: &History, at_ns: u64) -> End {
         let signs = self.signs.as_deref().cloned().unwrap_or_default();
         let pending = history.tally.pending;
-        let evidence = Evidence { unanswered: pending, signs: &signs, closed, orphan, settings: history.settings, idle_ms };
+        let evidence = Evidence {
+            unanswered: pending,
+            dropped: history.dropped(),
+            signs: &signs,
+            closed,
+            orphan,
+            settings: history.settings,
+            idle_ms,
+        };
         let verdict = verdict::judge(&evidence);
         End {
             verdict,

@@ -42,7 +42,7 @@ fn told(signs: &Signs, closed: &Closed, orphan: bool) -> (Verdict, String) {
 }
 
 fn told_with(settings: Settings, signs: &Signs, closed: &Closed, orphan: bool) -> (Verdict, String) {
-    let evidence = Evidence { signs, closed, orphan, settings: Some(settings), idle_ms: Some(4088), unanswered: 3 };
+    let evidence = Evidence { signs, closed, orphan, settings: Some(settings), idle_ms: Some(4088), unanswered: 3, dropped: 0 };
     let verdict = judge(&evidence);
     (verdict, why(verdict, &evidence))
 }

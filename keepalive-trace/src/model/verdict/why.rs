@@ -67,8 +67,12 @@ fn keepalive_timeout(evidence: &Evidence<'_>) -> String {
         return "tcp_keepalive_probes is 0: the kernel gives up as soon as the connection is idle, without a probe".to_owned();
     }
     let of = of.map_or_else(|| "?".to_owned(), |of| of.to_string());
+    let dropped = match evidence.dropped {
+        0 => String::new(),
+        dropped => format!(" ({dropped} of them dropped on this host: no route, or a firewall)"),
+    };
     format!(
-        "{} of {of} keepalive probes went unanswered, nothing heard for {}: the kernel reset the connection",
+        "{} of {of} keepalive probes went unanswered{dropped}, nothing heard for {}: the kernel reset the connection",
         evidence.unanswered,
         idle(evidence)
     )
