@@ -242,7 +242,7 @@ pub mod has {
     pub const LEFT: u32 = 1 << 10;
     /// [`super::Record::since_ns`].
     pub const SINCE: u32 = 1 << 11;
-    /// The idle clocks, jiffies, and [`super::Record::probes_out`].
+    /// The idle clocks, jiffies, [`super::Record::moved`] and [`super::Record::probes_out`].
     pub const CLOCKS: u32 = 1 << 12;
 }
 
@@ -315,6 +315,8 @@ pub struct Record {
     pub task_comm: [u64; 2],
     /// Jiffies, the low half.
     pub jiffies: u32,
+    /// `snd_nxt + rcv_nxt`: another number as soon as anything has been sent or received that takes a sequence number.
+    pub moved: u32,
     /// `sk_err`.
     pub err: i32,
     /// `snd_nxt - snd_una`: sequence numbers sent and not acknowledged.
@@ -348,7 +350,7 @@ pub struct Record {
     /// The state that was left, in [`kind::CLOSED`] records.
     pub old_state: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: [u8; 6],
 }
 
 /// A process holds a TCP socket: what `iter/task_file` writes, one after the other, in the order of the pids.
@@ -387,7 +389,7 @@ pub mod counter {
     pub const COUNT: u32 = 3;
 }
 
-const _: () = assert!(size_of::<Record>() == 184);
+const _: () = assert!(size_of::<Record>() == 192);
 const _: () = assert!(size_of::<Held>() == 40);
 const _: () = assert!(size_of::<Offsets>() == 4 * 51);
 const _: () = assert!(size_of::<Config>() == 16);

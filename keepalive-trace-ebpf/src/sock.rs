@@ -319,6 +319,7 @@ impl Sock {
         record.probes_out = read(self.0, offset!(probes_out))?;
         record.ack_age = record.jiffies.wrapping_sub(read(self.0, offset!(rcv_tstamp))?);
         record.data_age = record.jiffies.wrapping_sub(read(self.0, offset!(lrcvtime))?);
+        record.moved = read::<u32>(self.0, offset!(snd_nxt))?.wrapping_add(read(self.0, offset!(rcv_nxt))?);
         Some(())
     }
 

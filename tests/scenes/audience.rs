@@ -59,9 +59,9 @@ impl Audience {
         thread::sleep(SETTLE);
     }
 
-    /// What was told of a connection's timer and resets.
+    /// What was told of a connection.
     pub fn told(&self, connection: &Connection) -> Vec<Event> {
-        self.listener.runs_of(connection)
+        self.listener.events_of(connection)
     }
 
     /// Ctrl-C for both, and their last lines.

@@ -80,10 +80,10 @@ impl Row {
         }
     }
 
-    /// `3 probes sent, reset: keepalive-timeout`
+    /// `3 probes sent, end: keepalive-timeout`
     fn tracer(&self) -> String {
         let silent: Vec<&str> = self.told.iter().filter_map(|event| event.outcome.as_deref()).collect();
-        let cause = self.told.iter().find_map(|event| event.cause.as_deref());
+        let verdict = self.told.iter().find_map(|event| event.verdict.as_deref());
         let mut parts = Vec::new();
         let sent = self.sent().len();
         if sent > 0 {
@@ -92,8 +92,8 @@ impl Row {
         if let Some(why) = silent.first() {
             parts.push(format!("{}: {why}", counted(silent.len(), "silent run")));
         }
-        if let Some(cause) = cause {
-            parts.push(format!("reset: {cause}"));
+        if let Some(verdict) = verdict {
+            parts.push(format!("end: {verdict}"));
         }
         if parts.is_empty() { "nothing to tell".to_owned() } else { parts.join(", ") }
     }

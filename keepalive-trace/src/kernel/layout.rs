@@ -120,7 +120,7 @@ fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         lingertime: maybe("sock.sk_lingertime", 8)?,
         snd_una: maybe("tcp_sock.snd_una", 4)?,
         snd_wnd: maybe("tcp_sock.snd_wnd", 4)?,
-        rcv_nxt: maybe("tcp_sock.rcv_nxt", 4)?,
+        rcv_nxt: need("tcp_sock.rcv_nxt", 4)?,
         copied_seq: maybe("tcp_sock.copied_seq", 4)?,
         linger2: maybe("tcp_sock.linger2", 4)?,
 

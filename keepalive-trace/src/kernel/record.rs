@@ -56,7 +56,11 @@ impl Reader {
             idle_ms: known(record, has::CLOCKS, record.ack_age.min(record.data_age))
                 .map(|age| self.ms(age.into()).unsigned_abs()),
             probes_out: known(record, has::CLOCKS, record.probes_out.into()).filter(|_| !window),
-            clock: known(record, has::CLOCKS, Clock { now: record.jiffies, acked: record.jiffies.wrapping_sub(record.ack_age) }),
+            clock: known(
+                record,
+                has::CLOCKS,
+                Clock { now: record.jiffies, acked: record.jiffies.wrapping_sub(record.ack_age), moved: record.moved },
+            ),
         };
         Some(Sighting { mono_ns: record.mono_ns, socket, what })
     }

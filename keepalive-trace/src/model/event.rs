@@ -181,7 +181,7 @@ pub struct Reply {
     /// Which probe of its round was answered, from 1.
     pub n: Option<u32>,
     pub kind: ReplyKind,
-    /// From the probe to the answer, microseconds.
+    /// From the probe to the answer, microseconds; none where other traffic came before anybody looked.
     pub rtt_us: Option<u64>,
     pub precision: Precision,
     /// Probes of this round before it that nobody answered.

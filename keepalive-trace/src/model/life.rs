@@ -18,8 +18,8 @@ pub struct Life {
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     mono_ns: u64,
-    /// Jiffies, the low half; none where the socket's clock could not be read.
-    jiffies: Option<u32>,
+    /// None where it could not be read.
+    clock: Option<Clock>,
     n: u32,
 }
 
@@ -50,9 +50,10 @@ impl Life {
         let rtt_us = match &sighting.what {
             What::Acked => Some(sighting.mono_ns.saturating_sub(sent.mono_ns) / 1000),
             _ => {
-                let Clock { acked, .. } = sighting.socket.clock?;
-                let jiffies = u32::try_from(acked.wrapping_sub(sent.jiffies?).cast_signed()).ok()?;
-                Some(u64::from(jiffies) * 1_000_000 / u64::from(hz.max(1)))
+                let (then, now) = (sent.clock?, sighting.socket.clock?);
+                let jiffies = u32::try_from(now.acked.wrapping_sub(then.now).cast_signed()).ok()?;
+                // The clock tells of the latest ACK only: that is the probe's, unless there was other traffic.
+                (now.moved == then.moved).then(|| u64::from(jiffies) * 1_000_000 / u64::from(hz.max(1)))
             }
         };
         self.sent = None;
@@ -80,7 +81,7 @@ impl Life {
             What::Probe(probe) => {
                 let n = probe.n.unwrap_or(history.tally.pending + 1);
                 if probe.result == Some(ProbeResult::Sent) {
-                    self.sent = Some(Sent { mono_ns: sighting.mono_ns, jiffies: socket.clock.map(|clock| clock.now), n });
+                    self.sent = Some(Sent { mono_ns: sighting.mono_ns, clock: socket.clock, n });
                 } else if probe.result == Some(ProbeResult::DroppedLocally) && n == 1 {
                     self.sent = None;
                 }

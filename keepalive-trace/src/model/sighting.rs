@@ -49,6 +49,8 @@ pub struct Clock {
     pub now: u32,
     /// `tp->rcv_tstamp`: when the last ACK came.
     pub acked: u32,
+    /// Another number as soon as anything but probes and bare ACKs was sent or received.
+    pub moved: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

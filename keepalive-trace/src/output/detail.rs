@@ -69,8 +69,8 @@ pub(super) fn answer(Reply { n: _, kind, rtt_us, precision, missed }: &Reply) ->
 /// One sentence for whoever has to act on it.
 pub(super) fn end(End { verdict, errno, probes_sent: _, unanswered: _, age_ms, why }: &End) -> String {
     let dead = if verdict.is_death() { "DEAD, " } else { "" };
-    let told = errno.map_or_else(String::new, |errno| format!(", the application got {errno}"));
-    let age = age_ms.map_or_else(String::new, |ms| format!(", after {}", seconds(i64::try_from(ms).unwrap_or(i64::MAX))));
+    let told = errno.map_or_else(String::new, |errno| format!("; the application got {errno}"));
+    let age = age_ms.map_or_else(String::new, |ms| format!("; age {}", seconds(i64::try_from(ms).unwrap_or(i64::MAX))));
     format!("{dead}{}: {}{told}{age}", verdict.name(), escape(why))
 }
 

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::{detail, escape};
 use crate::model::{
-    event::Stop,
+    event::{Reply, Stop},
     history::{Chapter, History, Timeline, What},
     units::{counted, seconds},
 };
@@ -106,7 +106,7 @@ fn story(
         if index == gap && omitted > 0 {
             writeln!(out, "  {:>12}  ... {} left out", "", counted(omitted.into(), "chapter"))?;
         }
-        let until = if to_ns > from_ns { format!(", until {}", since(*to_ns)) } else { String::new() };
+        let until = if since(*to_ns) == since(*from_ns) { String::new() } else { format!(", until {}", since(*to_ns)) };
         writeln!(out, "  {:>12}  {}{until}", since(*from_ns), chapter(what))?;
     }
     if history.verdict.is_some() {
@@ -127,10 +127,11 @@ fn chapter(what: &What) -> String {
         What::Round { probes, of, dropped, end } => {
             let of = of.map_or_else(String::new, |of| format!(" of {of}"));
             let dropped = if *dropped > 0 { format!(" ({dropped} dropped on this host)") } else { String::new() };
-            let end = end.as_ref().map_or_else(
-                || "none answered".to_owned(),
-                |reply| format!("probe {} {}", reply.n.map_or_else(|| "?".to_owned(), |n| n.to_string()), detail::answer(reply)),
-            );
+            let end = match end {
+                None => "none answered".to_owned(),
+                Some(reply) if *probes == 1 => detail::answer(reply),
+                Some(reply) => format!("the last {}", detail::answer(&Reply { missed: 0, ..reply.clone() })),
+            };
             let probes = if *probes == 1 { format!("probe 1{of}") } else { format!("probes 1 to {probes}{of}") };
             format!("{probes}{dropped}, {end}")
         }

@@ -173,7 +173,7 @@ TIME(s)      PID     COMM            LADDR:LPORT           RADDR:RPORT          
 4.250000     812     app             10.0.0.5:51334        10.0.0.9:5432         reply    probe 2 of 3 answered by ACK after 4.000 ms (to the jiffy), 1 before it missed
 4.500000     812     app             10.0.0.5:51334        10.0.0.9:5432         timer    no probe: data in flight, retransmission rules, next in 1.000 s, fired 0.132 s late (the timer wheel explains 0.032 s)
 5.000000     812     app             10.0.0.5:51334        10.0.0.9:5432         reset    RST sent by the keepalive timer
-5.250000     812     app             10.0.0.5:51334        10.0.0.9:5432         end      DEAD, keepalive-timeout: 3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection, the application got ETIMEDOUT, after 5.080 s
+5.250000     812     app             10.0.0.5:51334        10.0.0.9:5432         end      DEAD, keepalive-timeout: 3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection; the application got ETIMEDOUT; age 5.080 s
 5.500000     812     app             10.0.0.5:51334        10.0.0.9:5432         reset    RST sent by this host, by ev\\u{1b}il[42], in CLOSE (TCP_ABORT_ON_CLOSE)
 6.000000     -       -               -                     -                     lost     7 events: the ring buffer was full (a larger --buffer or a narrower filter helps)
 
