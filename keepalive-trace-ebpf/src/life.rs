@@ -7,7 +7,7 @@ use crate::{
     filter,
     maps::{DEEDS, Deed, LEAVING, count, emit},
     replies,
-    sock::{Head, Sock, Task, state},
+    sock::{Head, Sock, current_process, state},
     timer,
 };
 
@@ -38,7 +38,7 @@ pub fn accepted(sock: Sock) {
     }
     emit_all_of(sock, &head, |record| {
         record.kind = kind::ACCEPTED;
-        sign(record, Task::current().process());
+        sign(record, current_process());
     });
 }
 
@@ -89,7 +89,7 @@ fn remember(sock: Sock) {
     if !sock.is_tcp() {
         return;
     }
-    let (pid, comm) = Task::current().process().unwrap_or_default();
+    let (pid, comm) = current_process().unwrap_or_default();
     // SAFETY: no arguments, no effect.
     let at_ns = unsafe { bpf_ktime_get_ns() };
     // It fails only where the map has been full of what is being written just now: then nobody is remembered.
@@ -193,7 +193,7 @@ fn closed(ctx: &impl EbpfContext, sock: Sock, old: u8) {
         // had connected, or had sent the FIN, is known.
         let by_process = matches!(old, state::SYN_SENT | state::ESTABLISHED | state::CLOSE_WAIT) && record.err == 0 && !in_timer;
         if by_process {
-            sign(record, Task::current().process());
+            sign(record, current_process());
             if sock.is_unaccepted(&head) {
                 record.flags |= flag::UNACCEPTED;
             }

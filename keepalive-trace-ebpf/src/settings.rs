@@ -6,7 +6,7 @@ use keepalive_trace_ebpf::{counter, flag, kind};
 use crate::{
     life::{emit_all_of, sign},
     maps::{CALLS, count},
-    sock::{Head, Sock, Task, state},
+    sock::{Head, Sock, current_process, state},
 };
 
 const SOL_TCP: u32 = 6;
@@ -72,6 +72,6 @@ fn set(ctx: &impl EbpfContext, sock: Sock, keepalive: Option<bool>) {
             Some(false) => record.flags &= !flag::KEEPOPEN,
             None => {}
         }
-        sign(record, Task::current().process());
+        sign(record, current_process());
     });
 }

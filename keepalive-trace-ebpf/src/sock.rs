@@ -1,5 +1,8 @@
 //! The only place that reads kernel memory: typed getters over the offsets that BTF gave.
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel};
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel,
+    generated::bpf_get_current_comm,
+};
 use keepalive_trace_ebpf::{HEAD_BYTES, Record, flag, has};
 
 use crate::maps::{offset, present};
@@ -354,6 +357,27 @@ impl Cgroup {
     }
 }
 
+/// The process that runs here: its thread group id, and the name of the group's first thread; none for the kernel's own
+/// threads. In a softirq that is a bystander: ask only where a process is known to be at work.
+#[inline(always)]
+pub fn current_process() -> Option<(u32, [u64; 2])> {
+    // SAFETY: no arguments, no effect.
+    let task = Task(unsafe { bpf_get_current_task() });
+    if task.is_of_kernel()? {
+        return None;
+    }
+    let ids = bpf_get_current_pid_tgid();
+    let (group, thread) = ((ids >> 32) as u32, ids as u32);
+    if group != thread {
+        return Some((group, task.leader()?.comm()?));
+    }
+    // Mostly it is the first thread itself, whose name costs less to ask for than to look up.
+    let mut comm = [0; 2];
+    // SAFETY: the helper fills exactly these bytes.
+    unsafe { bpf_get_current_comm((&raw mut comm).cast(), size_of_val(&comm) as u32) };
+    Some((group, comm))
+}
+
 /// A `struct task_struct`.
 #[derive(Clone, Copy)]
 pub struct Task(u64);
@@ -363,21 +387,28 @@ impl Task {
         Self(address)
     }
 
-    /// The one that runs here. In a softirq that is a bystander: ask only where a process is known to be at work.
-    #[inline(always)]
-    pub fn current() -> Self {
-        // SAFETY: no arguments, no effect.
-        Self(unsafe { bpf_get_current_task() })
-    }
-
-    /// Its thread group id, and the name of the group's first thread; none for the kernel's own threads.
+    /// As [`current_process`], of any task.
     #[inline(always)]
     pub fn process(self) -> Option<(u32, [u64; 2])> {
-        if read::<u32>(self.0, offset!(task_flags))? & PF_KTHREAD != 0 {
+        if self.is_of_kernel()? {
             return None;
         }
-        let leader: u64 = read(self.0, offset!(task_leader))?;
-        Some((read(leader, offset!(task_tgid))?, read(leader, offset!(task_comm))?))
+        Some((read(self.0, offset!(task_tgid))?, self.leader()?.comm()?))
+    }
+
+    #[inline(always)]
+    fn is_of_kernel(self) -> Option<bool> {
+        read::<u32>(self.0, offset!(task_flags)).map(|flags| flags & PF_KTHREAD != 0)
+    }
+
+    #[inline(always)]
+    fn leader(self) -> Option<Self> {
+        read(self.0, offset!(task_leader)).map(Self)
+    }
+
+    #[inline(always)]
+    fn comm(self) -> Option<[u64; 2]> {
+        read(self.0, offset!(task_comm))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     filter,
     life::{emit_all_of, sign},
     maps::{config, count, emit, step},
-    sock::{Head, Sock, Task, state},
+    sock::{Head, Sock, current_process, state},
     timer,
 };
 
@@ -42,7 +42,7 @@ pub fn active_reset(ctx: &impl EbpfContext, sock: Sock, reason: Option<u32>) {
             record.late = late;
         } else if record.state == state::CLOSE || record.flags & flag::DEAD == 0 {
             // A process closes, disconnects or aborts. An orphan's other resets come from timers, in whatever task was there.
-            sign(record, Task::current().process());
+            sign(record, current_process());
         }
     });
 }
@@ -72,6 +72,6 @@ pub fn aborted(ctx: &impl EbpfContext, sock: Sock) {
     debug!(ctx, "tcp_abort: state {}", head.state().unwrap_or(0));
     emit_all_of(sock, &head, |record| {
         record.kind = kind::ABORTED;
-        sign(record, Task::current().process());
+        sign(record, current_process());
     });
 }

@@ -1,6 +1,6 @@
 //! One connection's state machine: from what was seen of its socket to the events that follow from it.
 use super::{
-    event::{Body, Changed, Connection, End, Precision, ProbeResult, Reply, ReplyKind},
+    event::{Body, Changed, Connection, End, Precision, Probe, ProbeResult, Reply, ReplyKind, Reset, Timer},
     history::History,
     sighting::{Clock, Closed, Sighting, What},
     verdict::{self, Evidence, PeerReset, ResetSign, Signs},
@@ -21,6 +21,26 @@ struct Sent {
     /// Jiffies, the low half; none where the socket's clock could not be read.
     jiffies: Option<u32>,
     n: u32,
+}
+
+/// An event, before it is said whose.
+#[derive(Debug)]
+pub enum News {
+    Probe(Probe),
+    Timer(Timer),
+    Reply(Reply),
+    Reset(Reset),
+}
+
+impl News {
+    pub fn of(self, connection: Connection) -> Body {
+        match self {
+            Self::Probe(probe) => Body::Probe(connection, probe),
+            Self::Timer(timer) => Body::Timer(connection, timer),
+            Self::Reply(reply) => Body::Reply(connection, reply),
+            Self::Reset(reset) => Body::Reset(connection, reset),
+        }
+    }
 }
 
 impl Life {
@@ -53,8 +73,8 @@ impl Life {
         Some(Changed { by })
     }
 
-    /// The event that the sighting itself is, if it is one for all to hear; and what is to be remembered of it.
-    pub fn event(&mut self, sighting: &Sighting, connection: Connection, history: &History) -> Option<Body> {
+    /// What the sighting itself tells, if it is for all to hear; and what is to be remembered of it.
+    pub fn news(&mut self, sighting: &Sighting, history: &History) -> Option<News> {
         let socket = &sighting.socket;
         match &sighting.what {
             What::Probe(probe) => {
@@ -64,9 +84,9 @@ impl Life {
                 } else if probe.result == Some(ProbeResult::DroppedLocally) && n == 1 {
                     self.sent = None;
                 }
-                Some(Body::Probe(connection, probe.clone()))
+                Some(News::Probe(probe.clone()))
             }
-            What::Timer(timer) => Some(Body::Timer(connection, timer.clone())),
+            What::Timer(timer) => Some(News::Timer(timer.clone())),
             What::Reset(reset) => {
                 let signs = self.signs.get_or_insert_default();
                 match reset.cause {
@@ -81,7 +101,7 @@ impl Life {
                         signs.reset.get_or_insert(sign);
                     }
                 }
-                Some(Body::Reset(connection, reset.clone()))
+                Some(News::Reset(reset.clone()))
             }
             What::PeerReset => {
                 let on_probe = history.tally.pending > 0 && socket.probes_out.is_some_and(|out| out > 0);
@@ -91,10 +111,7 @@ impl Life {
                 let rtt_us = sent.map(|sent| sighting.mono_ns.saturating_sub(sent.mono_ns) / 1000);
                 let n = on_probe?;
                 let missed = n.saturating_sub(1);
-                Some(Body::Reply(
-                    connection,
-                    Reply { n: Some(n), kind: ReplyKind::Reset, rtt_us, precision: Precision::Exact, missed },
-                ))
+                Some(News::Reply(Reply { n: Some(n), kind: ReplyKind::Reset, rtt_us, precision: Precision::Exact, missed }))
             }
             What::Aborted { by } => {
                 self.signs.get_or_insert_default().aborted.get_or_insert(*by);

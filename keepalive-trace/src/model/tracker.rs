@@ -102,9 +102,8 @@ impl Tracker {
             self.tell(slot, at, &sighting.socket, |connection| Body::Settings(connection, change), out);
         }
         let entry = self.table.get_mut(slot);
-        let connection = connection(&sighting.socket, &entry.history);
-        if let Some(body) = entry.life.event(sighting, connection, &entry.history) {
-            self.tell(slot, at, &sighting.socket, |_| body, out);
+        if let Some(news) = entry.life.news(sighting, &entry.history) {
+            self.tell(slot, at, &sighting.socket, |connection| news.of(connection), out);
         }
         match &sighting.what {
             What::Closed(closed) => self.close(slot, at, &sighting.socket, closed, out),

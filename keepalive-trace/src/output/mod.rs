@@ -7,6 +7,7 @@ mod summary;
 mod text;
 
 use std::{
+    borrow::Cow,
     io::{self, BufWriter, IsTerminal as _, Stdout, Write as _},
     os::fd::AsFd as _,
 };
@@ -156,7 +157,10 @@ pub fn log_to_stderr(verbose: u8) {
 }
 
 /// Text from outside, made harmless: control characters, and those that turn or hide text, are escaped.
-pub fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Cow::Borrowed(text);
+    }
     let harmful = |c: char| {
         c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
@@ -168,7 +172,7 @@ pub fn escape(text: &str) -> String {
             escaped.push(c);
         }
     }
-    escaped
+    Cow::Owned(escaped)
 }
 
 #[cfg(test)]

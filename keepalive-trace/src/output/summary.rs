@@ -1,5 +1,8 @@
 //! The last word of a run: what there was, how it ended, and the stories in which something went wrong.
-use std::{cmp::Reverse, io::Write as _};
+use std::{
+    cmp::Reverse,
+    io::{self, Write as _},
+};
 
 use anyhow::Result;
 
@@ -34,7 +37,7 @@ pub(super) fn worst(
     histories: &[&History],
     all: bool,
     bad: (&str, &str),
-    time: impl Fn(u64) -> String,
+    time: impl Fn(u64, &mut Vec<u8>) -> io::Result<()>,
     out: &mut Vec<u8>,
 ) -> Result<()> {
     let mut chosen: Vec<&History> = histories.iter().copied().filter(|history| all || is_bad(history)).collect();
@@ -71,7 +74,12 @@ fn rank(history: &History) -> impl Ord + use<> {
     (class, history.verdict, Reverse(history.last_ns), history.id)
 }
 
-fn story(history: &History, (bad, plain): (&str, &str), time: &impl Fn(u64) -> String, out: &mut Vec<u8>) -> Result<()> {
+fn story(
+    history: &History,
+    (bad, plain): (&str, &str),
+    time: &impl Fn(u64, &mut Vec<u8>) -> io::Result<()>,
+    out: &mut Vec<u8>,
+) -> Result<()> {
     let owner = history.owner.map_or_else(|| "-".to_owned(), |owner| detail::named(owner.task));
     let ended = match (history.verdict, history.errno) {
         (Some(verdict), Some(errno)) => format!("{}, {errno}", verdict.name()),
@@ -89,7 +97,9 @@ fn story(history: &History, (bad, plain): (&str, &str), time: &impl Fn(u64) -> S
         None => history.how.name().to_owned(),
     };
     let settings = history.settings.map_or_else(String::new, |settings| format!(", {}", detail::in_force(&settings)));
-    writeln!(out, "  {:>12}  {opened}{settings}", time(history.opened_ns))?;
+    let mut at = Vec::new();
+    time(history.opened_ns, &mut at)?;
+    writeln!(out, "  {:>12}  {opened}{settings}", String::from_utf8_lossy(&at))?;
     let since = |ns: u64| format!("+{}", seconds((ns.saturating_sub(history.opened_ns) / 1_000_000) as i64));
     let Timeline { chapters, omitted, gap } = history.timeline();
     for (index, Chapter { from_ns, to_ns, what }) in chapters.iter().enumerate() {

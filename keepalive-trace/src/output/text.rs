@@ -1,5 +1,8 @@
 //! Text for people: one header line, then one event a line, in the columns that users of this field know.
-use std::{io::Write as _, net::SocketAddr};
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+};
 
 use anyhow::Result;
 use jiff::{Timestamp, tz::TimeZone};
@@ -65,7 +68,7 @@ impl Format for Text {
 
     fn sum_up(&mut self, histories: &[&History], all: bool, out: &mut Vec<u8>) -> Result<()> {
         let bad = if self.colors { (RED, PLAIN) } else { ("", "") };
-        summary::worst(histories, all, bad, |mono_ns| self.time(mono_ns), out)
+        summary::worst(histories, all, bad, |mono_ns, out| self.time(mono_ns, out), out)
     }
 }
 
@@ -94,34 +97,55 @@ impl Text {
         out: &mut Vec<u8>,
     ) -> Result<()> {
         let (color, plain) = if self.colors && !color.is_empty() { (color, PLAIN) } else { ("", "") };
-        let time = self.time(event.mono_ns);
         let width = self.address_width();
-        let address = |address: Option<SocketAddr>| address.map_or_else(|| "-".to_owned(), |address| address.to_string());
-        let local = address(connection.map(|connection| connection.local));
-        let remote = address(connection.map(|connection| connection.remote));
+        out.extend_from_slice(color.as_bytes());
+        cell(out, 12, |out| self.time(event.mono_ns, out))?;
         let owner = connection.and_then(|connection| connection.owner).map(|owner| owner.task);
-        let pid = owner.map_or_else(|| "-".to_owned(), |task| task.pid.to_string());
-        let comm = owner.map_or_else(|| "-".to_owned(), |task| escape(&task.comm.text()));
-        write!(out, "{color}{time:<12} {pid:<7} {comm:<15} {local:<width$} {remote:<width$} {name:<8} {detail}")?;
+        cell(out, 7, |out| or_dash(out, owner.map(|task| task.pid)))?;
+        cell(out, 15, |out| or_dash(out, owner.as_ref().map(|task| escape(&task.comm.text()).into_owned())))?;
+        cell(out, width, |out| or_dash(out, connection.map(|connection| connection.local)))?;
+        cell(out, width, |out| or_dash(out, connection.map(|connection| connection.remote)))?;
+        cell(out, 8, |out| write!(out, "{name}"))?;
+        out.extend_from_slice(detail.as_bytes());
         if let Some(connection) = connection.filter(|_| self.wide) {
             write!(out, "  [{}]", detail::facts(connection))?;
         }
         Ok(writeln!(out, "{plain}")?)
     }
 
-    fn time(&self, mono_ns: u64) -> String {
+    fn time(&self, mono_ns: u64, out: &mut Vec<u8>) -> io::Result<()> {
         let Some(zone) = &self.wall else {
-            let ns = i128::from(mono_ns) - i128::from(self.started_ns);
             // An event may lie just before the moment at which the start was noted.
-            return format!("{:.6}", ns.max(0) as f64 / 1e9);
+            let us = mono_ns.saturating_sub(self.started_ns) / 1000;
+            return write!(out, "{}.{:06}", us / 1_000_000, us % 1_000_000);
         };
         let ns = i128::from(mono_ns) + i128::from(self.wall_offset_ns);
-        Timestamp::from_nanosecond(ns)
-            .map_or_else(|_| "-".to_owned(), |time| time.to_zoned(zone.clone()).strftime("%H:%M:%S.%3f").to_string())
+        match Timestamp::from_nanosecond(ns) {
+            Ok(time) => write!(out, "{}", time.to_zoned(zone.clone()).strftime("%H:%M:%S.%3f")),
+            Err(_) => write!(out, "-"),
+        }
     }
 
     fn address_width(&self) -> usize {
         if self.wide { 47 } else { 21 }
+    }
+}
+
+/// A column: what `fill` writes, then blanks up to the width, and one more.
+fn cell(out: &mut Vec<u8>, width: usize, fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+    let start = out.len();
+    fill(out)?;
+    // Names may be of more bytes than characters.
+    let text = &out[start..];
+    let shown = if text.is_ascii() { text.len() } else { String::from_utf8_lossy(text).chars().count() };
+    out.resize(out.len() + width.saturating_sub(shown) + 1, b' ');
+    Ok(())
+}
+
+fn or_dash(out: &mut Vec<u8>, value: Option<impl Display>) -> io::Result<()> {
+    match value {
+        Some(value) => write!(out, "{value}"),
+        None => write!(out, "-"),
     }
 }
 
