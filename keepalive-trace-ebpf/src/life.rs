@@ -161,7 +161,7 @@ fn closed(ctx: &impl EbpfContext, sock: Sock, old: u8) {
     let Some(head) = Head::of(sock) else { return };
     debug!(ctx, "inet_sock_set_state: {} to CLOSE, in_timer {}", old, u32::from(in_timer));
     let err = sock.err();
-    let orderly = err == Some(0) && (time_wait || old == state::LAST_ACK);
+    let orderly = err == Some(0) && (time_wait || old == state::LAST_ACK && sock.all_acked());
     if !filter::wanted(sock, &head) {
         return;
     }
@@ -183,9 +183,7 @@ fn closed(ctx: &impl EbpfContext, sock: Sock, old: u8) {
         }
         if time_wait {
             record.flags |= flag::TIME_WAIT;
-        } else if orderly {
-            sock.describe_unacked(record);
-        } else {
+        } else if !orderly {
             sock.describe_left(&head, record);
         }
         if old == state::SYN_SENT {

@@ -288,19 +288,18 @@ impl Sock {
         }
     }
 
-    /// Fills in whether all was acknowledged, where that is all there is to know.
+    /// Whether the peer has acknowledged all that there was to send, the FIN included. It may not even have been sent.
     #[inline(always)]
-    pub fn describe_unacked(self, record: &mut Record) -> Option<u32> {
-        let next: u32 = read(self.0, offset!(snd_nxt))?;
-        record.unacked = next.wrapping_sub(read(self.0, offset!(snd_una))?);
-        record.has |= has::LEFT;
-        Some(next)
+    pub fn all_acked(self) -> bool {
+        read::<u32>(self.0, offset!(snd_una)) == read(self.0, offset!(write_seq))
     }
 
     /// Fills in what is left undone on a socket.
     #[inline(always)]
     pub fn describe_left(self, head: &Head, record: &mut Record) -> Option<()> {
-        let next = self.describe_unacked(record)?;
+        let next: u32 = read(self.0, offset!(snd_nxt))?;
+        record.unacked = next.wrapping_sub(read(self.0, offset!(snd_una))?);
+        record.has |= has::LEFT;
         record.unsent = read::<u32>(self.0, offset!(write_seq))?.wrapping_sub(next);
         record.unread = read::<u32>(self.0, offset!(rcv_nxt))?.wrapping_sub(read(self.0, offset!(copied_seq))?);
         record.window = read(self.0, offset!(snd_wnd))?;

@@ -55,7 +55,10 @@ pub fn peer_reset(ctx: &impl EbpfContext, sock: Sock) {
         return;
     }
     debug!(ctx, "tcp_receive_reset: state {}", head.state().unwrap_or(0));
-    emit_all_of(sock, &head, |record| record.kind = kind::PEER_RESET);
+    emit_all_of(sock, &head, |record| {
+        record.kind = kind::PEER_RESET;
+        sock.describe_left(&head, record);
+    });
 }
 
 /// `tcp_abort`. It is called on listeners, requests and time-wait sockets too: none of them is a connection.

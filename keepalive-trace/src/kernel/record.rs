@@ -40,8 +40,8 @@ impl Reader {
             AF_INET6 => Family::V6,
             _ => return None,
         };
-        // The window's probes are counted in the same place.
-        let window = what == What::Snapshot && (record.unsent != 0 || record.unacked != 0);
+        // The window's probes are counted in the same place, and a peer that has data to answer answers that.
+        let data = matches!(what, What::Snapshot | What::PeerReset) && (record.unsent != 0 || record.unacked != 0);
         let socket = Socket {
             address: record.sk,
             cookie: (record.cookie != 0).then_some(record.cookie),
@@ -54,8 +54,9 @@ impl Reader {
             orphan: record.flags & flag::DEAD != 0,
             settings: self.settings(record),
             idle_ms: known(record, has::CLOCKS, record.ack_age.min(record.data_age))
+                .filter(|_| heard(record))
                 .map(|age| self.ms(age.into()).unsigned_abs()),
-            probes_out: known(record, has::CLOCKS, record.probes_out.into()).filter(|_| !window),
+            probes_out: known(record, has::CLOCKS, record.probes_out.into()).filter(|_| !data),
             clock: known(
                 record,
                 has::CLOCKS,
@@ -150,6 +151,12 @@ fn closed(record: &Record, by: Option<Task>, trying_us: Option<u64>) -> Closed {
         ),
         unaccepted: record.flags & flag::UNACCEPTED != 0,
     }
+}
+
+/// Whether its peer has ever been heard: before that, its clocks stand at 0.
+fn heard(record: &Record) -> bool {
+    let closed = record.kind == kind::CLOSED && State(record.old_state) == State::SYN_SENT;
+    !closed && State(record.state) != State::SYN_SENT
 }
 
 /// A process that holds a socket.
@@ -254,6 +261,14 @@ mod tests {
     }
 
     #[test]
+    fn whoever_was_never_heard_was_never_idle() {
+        assert_eq!(read(&Record { state: State::SYN_SENT.0, ..record() }).0.idle_ms, None);
+        let failed = Record { kind: kind::CLOSED, state: State::CLOSE.0, old_state: State::SYN_SENT.0, ..record() };
+        assert_eq!(read(&failed).0.idle_ms, None);
+        assert!(read(&Record { old_state: State::ESTABLISHED.0, ..failed }).0.idle_ms.is_some());
+    }
+
+    #[test]
     fn an_ipv4_mapped_connection_has_ipv4_addresses_on_an_ipv6_socket() {
         let (socket, _) = read(&Record { family: AF_INET6, ..record() });
         assert_eq!(socket.family, Family::V6);
@@ -283,9 +298,12 @@ mod tests {
     }
 
     #[test]
-    fn probes_of_a_closed_window_are_not_taken_for_keepalive() {
-        let snapshot = Record { kind: kind::SNAPSHOT, ..record() };
-        assert_eq!(read(&snapshot).0.probes_out, Some(1));
-        assert_eq!(read(&Record { unsent: 9, ..snapshot }).0.probes_out, None);
+    fn with_data_under_way_what_is_out_is_not_taken_for_keepalive() {
+        for kind in [kind::SNAPSHOT, kind::PEER_RESET] {
+            let record = Record { kind, ..record() };
+            assert_eq!(read(&record).0.probes_out, Some(1));
+            assert_eq!(read(&Record { unsent: 9, ..record }).0.probes_out, None);
+            assert_eq!(read(&Record { unacked: 1, ..record }).0.probes_out, None);
+        }
     }
 }

@@ -100,7 +100,7 @@ impl Stream {
                 break;
             }
         }
-        tracker.expect_holders(Vec::new());
+        tracker.looked_around();
         Ok(flow)
     }
 

@@ -105,7 +105,7 @@ impl Life {
                 Some(News::Reset(reset.clone()))
             }
             What::PeerReset => {
-                let on_probe = history.tally.pending > 0 && socket.probes_out != Some(0);
+                let on_probe = history.tally.pending > 0 && socket.probes_out.is_some_and(|out| out > 0);
                 let sent = self.sent.take().filter(|_| on_probe);
                 let on_probe = on_probe.then(|| sent.map_or(history.tally.pending, |sent| sent.n));
                 self.signs.get_or_insert_default().peer_reset.get_or_insert(PeerReset { on_probe, orphan: socket.orphan });

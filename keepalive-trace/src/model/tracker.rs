@@ -34,6 +34,8 @@ pub struct Tracker {
     table: Table<Entry>,
     /// Who holds sockets that are about to be seen for the first time, by socket.
     expected: Vec<Holding>,
+    /// What is seen now are the connections that are there already, and what happens to them meanwhile.
+    looking_around: bool,
     /// Connections that are closed and not yet judged, the oldest first.
     unsettled: VecDeque<Unsettled>,
     forgotten: u64,
@@ -73,7 +75,16 @@ pub struct Holding {
 impl Tracker {
     pub fn new(hz: u32, capacity: usize, wanted: Owners) -> Self {
         let table = Table::new(capacity);
-        Self { hz, wanted, table, expected: Vec::new(), unsettled: VecDeque::new(), forgotten: 0, stop: Stop::default() }
+        Self {
+            hz,
+            wanted,
+            table,
+            expected: Vec::new(),
+            looking_around: false,
+            unsettled: VecDeque::new(),
+            forgotten: 0,
+            stop: Stop::default(),
+        }
     }
 
     /// Takes in what was seen; appends what there is to tell. Sightings come in the order of their times.
@@ -129,9 +140,17 @@ impl Tracker {
         }
     }
 
-    /// The same for sockets that are not known yet, and of which the first sightings come now.
+    /// The first look around begins: the next sightings are of connections that are there already, held by these, and of what
+    /// happens to them meanwhile.
     pub fn expect_holders(&mut self, holdings: Vec<Holding>) {
         self.expected = holdings;
+        self.looking_around = true;
+    }
+
+    /// From now on, what is not known yet is new, or was overlooked.
+    pub fn looked_around(&mut self) {
+        self.expected = Vec::new();
+        self.looking_around = false;
     }
 
     /// Histories forgotten for lack of room since the last call.
@@ -191,6 +210,8 @@ impl Tracker {
             What::Connected { connect_us, .. } => (How::Connect, *connect_us),
             What::Closed(Closed { from: State::SYN_SENT, .. }) => (How::Connect, None),
             What::Accepted { .. } => (How::Accept, None),
+            // Its timer ran, or it was set, just before the look around came to it.
+            What::Probe(_) | What::Timer(_) | What::Set { .. } if self.looking_around => (How::Snapshot, None),
             _ => (How::FirstEvent, None),
         };
         let mut hasher = DefaultHasher::new();

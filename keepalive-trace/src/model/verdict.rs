@@ -147,7 +147,7 @@ pub fn awaits_more(signs: &Signs, closed: &Closed) -> bool {
     }
     match closed.from {
         _ if closed.time_wait || closed.in_timer => closed.time_wait && closed.in_timer,
-        State::LAST_ACK => closed.left.is_some_and(|left| left.unacked > 0),
+        State::LAST_ACK => closed.left.is_some_and(|left| left.unacked > 0 || left.unsent > 0),
         from => from != State::SYN_SENT,
     }
 }
@@ -213,7 +213,7 @@ fn without_error(reset: Option<&ResetSign>, closed: &Closed, orphan: bool) -> Ve
             Some(_) => Verdict::LocalAbort,
             None => Verdict::LocalClose,
         },
-        State::LAST_ACK if left.unacked == 0 && reset.is_none() => Verdict::PeerClose,
+        State::LAST_ACK if left.unacked == 0 && left.unsent == 0 && reset.is_none() => Verdict::PeerClose,
         State::LAST_ACK if reset.is_some_and(memory) || orphan => Verdict::OutOfMemory,
         State::LAST_ACK => Verdict::LocalAbort,
         _ => Verdict::Unknown,

@@ -110,6 +110,24 @@ fn a_handshake_that_fails_was_never_a_connection() {
 }
 
 #[test]
+fn a_reset_that_answers_data_does_not_speak_of_probes() {
+    let broken = failed(State::ESTABLISHED, Errno::CONNRESET, Left { unacked: 14, ..Left::default() });
+    let (verdict, why) = told(&peer_reset(None, false), &broken, false);
+    assert_eq!(verdict, Verdict::PeerReset);
+    assert_eq!(why, "the peer sent RST, idle for 4.088 s; it answers what was sent after the last probe");
+}
+
+#[test]
+fn a_last_goodbye_with_its_fin_still_unsent_waits_for_the_reset() {
+    let unsent = Closed { left: Some(Left { unsent: 9, ..Left::default() }), ..closed(State::LAST_ACK) };
+    assert!(awaits_more(&Signs::default(), &unsent));
+    let (verdict, why) = told(&reset(State::CLOSE, false, None), &unsent, false);
+    assert_eq!(verdict, Verdict::LocalAbort);
+    assert_eq!(why, "nginx[812] closed by disconnecting with 9 bytes unsent, so the kernel sent RST");
+    assert!(!awaits_more(&Signs::default(), &Closed { left: None, ..closed(State::LAST_ACK) }), "all was acknowledged");
+}
+
+#[test]
 fn a_peers_reset_is_told_by_what_it_answers_and_by_who_still_cares() {
     let broken = failed(State::ESTABLISHED, Errno::CONNRESET, Left::default());
     assert_eq!(verdict(&peer_reset(Some(2), false), &broken, false), Verdict::PeerResetOnProbe);

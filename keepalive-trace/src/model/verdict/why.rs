@@ -34,7 +34,11 @@ pub fn why(verdict: Verdict, evidence: &Evidence<'_>) -> String {
         Verdict::AdminKill => admin_kill(evidence),
         Verdict::PeerReset => {
             let phase = if closed.from == State::CLOSE_WAIT { ", after it had closed its side" } else { "" };
-            format!("the peer sent RST{phase}, idle for {}; no probe was unanswered", idle(evidence))
+            let probes = match evidence.unanswered {
+                0 => "no probe was unanswered",
+                _ => "it answers what was sent after the last probe",
+            };
+            format!("the peer sent RST{phase}, idle for {}; {probes}", idle(evidence))
         }
         Verdict::NeverEstablished => never_established(evidence),
         Verdict::OrphanTimeout => {
