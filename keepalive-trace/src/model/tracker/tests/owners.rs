@@ -120,3 +120,13 @@ fn a_connection_that_is_told_of_is_told_to_its_end_whoever_closes_it() {
     let close = Closed { by: Some(task(900, "worker")), ..closed(State::LAST_ACK) };
     assert_eq!(run.see(10, dead(1), What::Closed(close)), ["A end peer-close"]);
 }
+
+#[test]
+fn what_comes_late_opens_nothing_that_has_ended_untold() {
+    let mut run = Run::of(100, by_pid(812));
+    run.see(0, socket(1), What::PeerReset);
+    run.see(0, dead(1), failed(State::ESTABLISHED, Errno::CONNRESET));
+    assert!(run.see(1, dead(1), What::Accepted { by: Some(nginx()) }).is_empty());
+    assert!(run.see(2, dead(1), reset()).is_empty());
+    assert_eq!(run.tracker.histories().count(), 0);
+}
