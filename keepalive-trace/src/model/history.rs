@@ -185,7 +185,9 @@ impl History {
                 self.how = *how;
                 self.connect_us = connect_us.and_then(|us| u32::try_from(us).ok());
                 self.settings = settings.or(self.settings);
-                self.tally.began(connection.probes_out.unwrap_or(0));
+                let probes = connection.probes_out.unwrap_or(0);
+                self.tally.began(probes);
+                self.round = Round { probes, from_ns: at, to_ns: at, ..Round::default() };
             }
             Body::Settings(_, changed) => {
                 self.settings = settings.or(self.settings);
@@ -219,8 +221,9 @@ impl History {
             self.again(at, What::Congested { times: 1 });
             return;
         }
+        let before = self.tally.pending;
         self.tally.probe(probe.n);
-        if self.tally.pending == 1 {
+        if before == 0 || self.tally.pending <= before {
             self.end_round(None);
             self.round.from_ns = at;
         }

@@ -80,10 +80,13 @@ impl Life {
         match &sighting.what {
             What::Probe(probe) => {
                 let n = probe.n.unwrap_or(history.tally.pending + 1);
-                if probe.result == Some(ProbeResult::Sent) {
-                    self.sent = Some(Sent { mono_ns: sighting.mono_ns, clock: socket.clock, n });
-                } else if probe.result == Some(ProbeResult::DroppedLocally) && n == 1 {
-                    self.sent = None;
+                match probe.result {
+                    // Where nobody saw the result, it went out as nearly all do.
+                    Some(ProbeResult::Sent) | None => {
+                        self.sent = Some(Sent { mono_ns: sighting.mono_ns, clock: socket.clock, n });
+                    }
+                    Some(ProbeResult::DroppedLocally) if n == 1 => self.sent = None,
+                    Some(ProbeResult::DroppedLocally | ProbeResult::Congested) => {}
                 }
                 Some(News::Probe(probe.clone()))
             }

@@ -3,7 +3,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     errno::Errno,
-    event::{Family, Probe, Reset, Timer},
+    event::{ConnId, Connection, Family, Probe, Reset, Timer},
     owner::{Owner, Task},
     settings::Settings,
     state::State,
@@ -114,6 +114,41 @@ pub struct Left {
     pub no_linger2: bool,
     /// SO_LINGER with time 0.
     pub linger_zero: bool,
+}
+
+impl Socket {
+    /// What everybody is told of it.
+    pub fn connection(&self, id: ConnId, owner: Option<Owner>) -> Connection {
+        let Self {
+            address: _,
+            cookie,
+            family,
+            local,
+            remote,
+            netns,
+            cgroup,
+            state,
+            orphan: _,
+            settings,
+            idle_ms,
+            probes_out,
+            clock: _,
+        } = self;
+        Connection {
+            id,
+            cookie: *cookie,
+            family: *family,
+            local: *local,
+            remote: *remote,
+            netns: *netns,
+            cgroup: cgroup.clone(),
+            owner,
+            state: *state,
+            settings: *settings,
+            idle_ms: *idle_ms,
+            probes_out: *probes_out,
+        }
+    }
 }
 
 impl What {

@@ -72,7 +72,11 @@ impl<T> Table<T> {
             self.unindex(old);
         }
         let node = Node { socket, before: NONE, after: NONE, ended: false, indexed: true, value };
-        let (slot, evicted) = if (self.len as usize) < self.capacity {
+        let (slot, evicted) = if let Some(Slot(slot)) = self.next_to_go() {
+            self.unlink(slot);
+            self.unindex(slot);
+            (slot, Some(std::mem::replace(self.node_mut(slot), node).value))
+        } else {
             let slot = self.len;
             if (self.len as usize).is_multiple_of(PAGE) {
                 self.pages.push(Vec::with_capacity(PAGE.min(self.capacity - self.len as usize)));
@@ -82,16 +86,17 @@ impl<T> Table<T> {
             }
             self.len += 1;
             (slot, None)
-        } else {
-            let slot = if self.ended.first == NONE { self.living.first } else { self.ended.first };
-            self.unlink(slot);
-            self.unindex(slot);
-            (slot, Some(std::mem::replace(self.node_mut(slot), node).value))
         };
         self.link(slot);
         let Self { pages, index, .. } = self;
         index.insert_unique(hash(socket), slot, |slot| hash(pages[*slot as usize / PAGE][*slot as usize % PAGE].socket));
         (Slot(slot), evicted)
+    }
+
+    /// The one that has to go for the next new entry.
+    pub fn next_to_go(&self) -> Option<Slot> {
+        let first = if self.ended.first == NONE { self.living.first } else { self.ended.first };
+        (self.len as usize == self.capacity && first != NONE).then_some(Slot(first))
     }
 
     /// It was seen just now.

@@ -8,11 +8,16 @@ use super::{
     event::{Body, ConnId, Connection, Event, How, Lost, Open, Outcome, Place, Stop},
     history::History,
     life::Life,
-    owner::{Owner, Owners, Task},
+    owner::{Owner, Owners},
     sighting::{Closed, Sighting, Socket, What},
     state::State,
     table::{Slot, Table},
 };
+
+mod holding;
+
+pub use holding::Holding;
+use holding::chosen;
 
 /// How many histories are kept unless somebody says otherwise: about 25 MB.
 pub const CAPACITY: usize = 100_000;
@@ -48,28 +53,16 @@ struct Entry {
     life: Life,
     /// The socket's when it was seen last.
     state: State,
-    /// Something of it was told.
+    /// Its opening was told, and so all else is.
     told: bool,
 }
 
 #[derive(Debug)]
 struct Unsettled {
     slot: Slot,
-    id: ConnId,
     at_ns: u64,
     socket: Socket,
     closed: Closed,
-}
-
-/// A process holds this socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holding {
-    /// The kernel's address of the socket.
-    pub socket: u64,
-    pub netns: Option<u32>,
-    pub local_port: u16,
-    pub remote_port: u16,
-    pub task: Task,
 }
 
 impl Tracker {
@@ -92,6 +85,7 @@ impl Tracker {
         self.settle(sighting.mono_ns, out);
         let Some(slot) = self.connection(sighting, out) else { return };
         let at = sighting.mono_ns;
+        self.introduce(slot, at, &sighting.socket, out);
         let entry = self.table.get_mut(slot);
         let reply = entry.life.answer(sighting, &entry.history, self.hz);
         if let Some(reply) = reply {
@@ -194,7 +188,7 @@ impl Tracker {
         // The socket is another connection's now, so the one before has ended, and nobody saw it.
         if let Some(slot) = found.filter(|slot| !self.table.is_ended(*slot)) {
             let closed = Closed { from: State::default(), ..Closed::default() };
-            let before = self.remembered(slot, socket);
+            let before = remembered(&self.table.get(slot).history, socket);
             self.finish(slot, *mono_ns, &before, &closed, out);
         }
         if matches!(what, What::Acked) {
@@ -220,21 +214,48 @@ impl Tracker {
             What::Closed(Closed { by, unaccepted: false, .. }) => by.map(Owner::alone),
             _ => what.holder(),
         };
-        let first = Connection { id: ConnId(hasher.finish()), owner, ..unnamed(socket) };
-        let mut history = History::begin(&first, *mono_ns);
+        let mut first = socket.connection(ConnId(hasher.finish()), owner);
         let from = self.expected.partition_point(|holding| holding.socket < socket.address);
         let held = self.expected[from..].chunk_by(|one, other| one.socket == other.socket).next();
         if let Some(held) = held.filter(|held| held.iter().all(|holding| holding.socket == socket.address)) {
-            history.owner = chosen(&self.wanted, held, &history).or(history.owner);
+            first.owner = chosen(&self.wanted, held, &History::begin(&first, *mono_ns)).or(first.owner);
         }
-        let (slot, evicted) =
-            self.table.insert(socket.address, Entry { history, life: Life::default(), state: socket.state, told: false });
-        if evicted.is_some() {
-            self.forgotten += 1;
-            self.unsettled.retain(|unsettled| unsettled.slot != slot);
+        // One that has no more time to wait is judged before it is forgotten.
+        if let Some(slot) = self.table.next_to_go() {
+            self.settle_slot(slot, out);
         }
-        self.tell(slot, *mono_ns, socket, |connection| Body::Open(connection, Open { how, connect_us }), out);
+        let (history, event) = opened(first, *mono_ns, Open { how, connect_us });
+        let told = self.wanted.wants(history.owner.as_ref().map(|owner| &owner.task));
+        let entry = Entry { history, life: Life::default(), state: socket.state, told };
+        let (slot, evicted) = self.table.insert(socket.address, entry);
+        // Of what was not asked for, nobody misses anything.
+        self.forgotten += u64::from(evicted.is_some_and(|evicted| evicted.told));
+        if told {
+            self.stop.connections += 1;
+            out.push(event);
+        }
         slot
+    }
+
+    /// Of a connection that turns out to be wanted only now, the opening is told now; and its history begins with that, as it
+    /// does for whoever has only the events.
+    fn introduce(&mut self, slot: Slot, at_ns: u64, socket: &Socket, out: &mut Vec<Event>) {
+        let Entry { history, told, .. } = self.table.get_mut(slot);
+        let wanted = self.wanted.wants(history.owner.as_ref().map(|owner| &owner.task));
+        if *told || !wanted || history.verdict.is_some() {
+            return;
+        }
+        let known = Open { how: history.how, connect_us: history.connect_us.map(u64::from) };
+        let first = Connection {
+            settings: history.settings,
+            probes_out: Some(history.tally.pending),
+            ..socket.connection(history.id, history.owner)
+        };
+        let event;
+        (*history, event) = opened(first, at_ns, known);
+        *told = true;
+        self.stop.connections += 1;
+        out.push(event);
     }
 
     fn close(&mut self, slot: Slot, at_ns: u64, socket: &Socket, closed: &Closed, out: &mut Vec<Event>) {
@@ -246,76 +267,53 @@ impl Tracker {
         }
         if entry.life.awaits_more(closed) {
             self.table.end(slot);
-            let id = self.table.get(slot).history.id;
-            self.unsettled.push_back(Unsettled { slot, id, at_ns, socket: socket.clone(), closed: closed.clone() });
+            self.unsettled.push_back(Unsettled { slot, at_ns, socket: socket.clone(), closed: closed.clone() });
             return;
         }
         self.finish(slot, at_ns, socket, closed, out);
     }
 
     fn settle_slot(&mut self, slot: Slot, out: &mut Vec<Event>) {
-        if let Some(index) = self.unsettled.iter().position(|unsettled| unsettled.slot == slot)
+        if let Some(index) = self.unsettled.iter().rposition(|unsettled| unsettled.slot == slot)
             && let Some(unsettled) = self.unsettled.remove(index)
         {
             self.judge(unsettled, out);
         }
     }
 
-    fn judge(&mut self, Unsettled { slot, id, at_ns, socket, closed }: Unsettled, out: &mut Vec<Event>) {
-        if self.table.get(slot).history.id == id {
-            self.finish(slot, at_ns, &socket, &closed, out);
-        }
+    fn judge(&mut self, Unsettled { slot, at_ns, socket, closed }: Unsettled, out: &mut Vec<Event>) {
+        self.finish(slot, at_ns, &socket, &closed, out);
     }
 
     /// The one end that a connection has.
     fn finish(&mut self, slot: Slot, at_ns: u64, socket: &Socket, closed: &Closed, out: &mut Vec<Event>) {
-        let entry = self.table.get(slot);
-        if entry.history.verdict.is_some() {
+        if self.table.get(slot).history.verdict.is_some() {
             return;
         }
+        self.introduce(slot, at_ns, socket, out);
+        let entry = self.table.get(slot);
         let at_ns = entry.history.last_ns.max(at_ns);
         let end = entry.life.end(closed, socket.orphan, socket.idle_ms, &entry.history, at_ns);
         self.tell(slot, at_ns, socket, |connection| Body::End(connection, end), out);
+        // Nothing more follows from it.
+        self.table.get_mut(slot).life = Life::default();
         if !self.table.is_ended(slot) {
             self.table.end(slot);
         }
     }
 
-    /// Writes an event into its connection's history, and hands it out where its owner is wanted.
+    /// Writes an event into its connection's history, and hands it out where its opening was.
     fn tell(&mut self, slot: Slot, at_ns: u64, socket: &Socket, body: impl FnOnce(Connection) -> Body, out: &mut Vec<Event>) {
         let entry = self.table.get_mut(slot);
         let event = Event { mono_ns: at_ns, body: body(connection(socket, &entry.history)) };
         entry.history.apply(&event);
-        if !self.wanted.wants(entry.history.owner.as_ref().map(|owner| &owner.task)) {
+        if !entry.told {
             return;
-        }
-        if !std::mem::replace(&mut entry.told, true) {
-            self.stop.connections += 1;
         }
         if let Body::End(_, end) = &event.body {
             *self.stop.verdicts.entry(end.verdict).or_default() += 1;
         }
         out.push(event);
-    }
-
-    /// What is known of a connection whose socket now is another's.
-    fn remembered(&self, slot: Slot, now: &Socket) -> Socket {
-        let history = &self.table.get(slot).history;
-        Socket {
-            address: now.address,
-            cookie: None,
-            family: now.family,
-            local: history.local(),
-            remote: history.remote(),
-            netns: history.netns,
-            cgroup: None,
-            state: State::CLOSE,
-            orphan: false,
-            settings: history.settings,
-            idle_ms: None,
-            probes_out: None,
-            clock: None,
-        }
     }
 
     /// What may still be seen of a socket that has closed: its own reset, the end of the timer's run in which it closed, and
@@ -324,7 +322,10 @@ impl Tracker {
         match what {
             What::Probe(_) | What::Connected { .. } => false,
             // The snapshot and the closing CPU race for a moment.
-            What::Snapshot => mono_ns.saturating_sub(self.table.get(slot).history.last_ns) < RACE_NS,
+            What::Snapshot => {
+                let history = &self.table.get(slot).history;
+                history.verdict.is_none() || mono_ns.saturating_sub(history.last_ns) < RACE_NS
+            }
             What::Timer(timer) => timer.outcome == Outcome::FinWait2 || socket.state == State::CLOSE,
             What::Accepted { .. } | What::Set { .. } => socket.state == State::CLOSE,
             What::Acked | What::Reset(_) | What::PeerReset | What::Aborted { .. } | What::Closed(_) => true,
@@ -341,60 +342,36 @@ impl Tracker {
     }
 }
 
-/// Of all that hold a socket: the one that was asked for, else the one that opened it, else the first.
-fn chosen(wanted: &Owners, held: &[Holding], history: &History) -> Option<Owner> {
-    let ports = (history.local().port(), history.remote().port());
-    let is_it = |holding: &&Holding| {
-        (holding.local_port, holding.remote_port) == ports
-            && history.netns.zip(holding.netns).is_none_or(|(one, other)| one == other)
-    };
-    let tasks = || held.iter().filter(is_it).map(|holding| holding.task);
-    let opener = history.owner.map(|owner| owner.task.pid);
-    let asked = tasks().find(|task| !wanted.all() && wanted.wants(Some(task)));
-    let task = asked.or_else(|| tasks().find(|task| Some(task.pid) == opener)).or_else(|| tasks().next())?;
-    Some(Owner { task, holders: u32::try_from(tasks().count()).unwrap_or(u32::MAX) })
+/// A history and the event that it begins with.
+fn opened(first: Connection, at_ns: u64, open: Open) -> (History, Event) {
+    let mut history = History::begin(&first, at_ns);
+    let event = Event { mono_ns: at_ns, body: Body::Open(first, open) };
+    history.apply(&event);
+    (history, event)
 }
 
+/// The connection at an event. What this sighting leaves out is as it was before.
 fn connection(socket: &Socket, history: &History) -> Connection {
-    let seen = unnamed(socket);
-    Connection {
-        id: history.id,
-        owner: history.owner,
-        cgroup: seen.cgroup.or_else(|| history.cgroup.clone()),
-        settings: seen.settings.or(history.settings),
-        ..seen
-    }
+    let seen = socket.connection(history.id, history.owner);
+    Connection { cgroup: seen.cgroup.or_else(|| history.cgroup.clone()), settings: seen.settings.or(history.settings), ..seen }
 }
 
-fn unnamed(socket: &Socket) -> Connection {
-    let Socket {
-        address: _,
-        cookie,
-        family,
-        local,
-        remote,
-        netns,
-        cgroup,
-        state,
-        orphan: _,
-        settings,
-        idle_ms,
-        probes_out,
-        clock: _,
-    } = socket;
-    Connection {
-        id: ConnId(0),
-        cookie: *cookie,
-        family: *family,
-        local: *local,
-        remote: *remote,
-        netns: *netns,
-        cgroup: cgroup.clone(),
-        owner: None,
-        state: *state,
-        settings: *settings,
-        idle_ms: *idle_ms,
-        probes_out: *probes_out,
+/// What is known of a connection whose socket now is another's.
+fn remembered(history: &History, now: &Socket) -> Socket {
+    Socket {
+        address: now.address,
+        cookie: None,
+        family: now.family,
+        local: history.local(),
+        remote: history.remote(),
+        netns: history.netns,
+        cgroup: None,
+        state: State::CLOSE,
+        orphan: false,
+        settings: history.settings,
+        idle_ms: None,
+        probes_out: None,
+        clock: None,
     }
 }
 
