@@ -128,7 +128,11 @@ fn attaches(attach: Attach, layout: &Result<Layout>, allowed: bool, ring_bytes: 
         Err(error) => return finding(need, State::Missing, format!("{error:#}")),
     };
     match Probes::start(Some(attach), &Options { hz, layout, filters: &filters, ring_bytes, exact_replies: false, log: false }) {
-        Ok(_attached) => finding(need, State::Ok, "loaded, attached and detached again"),
+        Ok(attached) => {
+            let lists = attached.lists().map(|list| format!("iter/{list}")).collect::<Vec<_>>();
+            let walks = if lists.is_empty() { "no list of sockets".to_owned() } else { lists.join(" and ") };
+            finding(need, State::Ok, format!("loaded, attached and detached again, with {walks}"))
+        }
         Err(error) => finding(need, State::Missing, format!("{error:#} ({remedy})")),
     }
 }

@@ -202,6 +202,11 @@ impl Probes {
         }
     }
 
+    /// The kernel's lists that can be walked through.
+    pub fn lists(&self) -> impl Iterator<Item = &'static str> {
+        WALKERS.into_iter().filter(|(name, _)| self.walkers.contains(name)).map(|(_, list)| list)
+    }
+
     /// A walk through a list of the kernel's, about to begin; none where this kernel can't.
     ///
     /// # Errors

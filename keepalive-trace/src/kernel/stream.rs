@@ -84,8 +84,9 @@ impl Stream {
         mut sink: impl FnMut(&Event) -> Result<Flow>,
     ) -> Result<Flow> {
         let Snapshot { connections, holders, failures } = Snapshot::take(probes, &mut self.owners, netns)?;
-        for failure in failures {
-            log::warn!("some connections come to be known only as something happens on them: {failure:#}");
+        if let [first, others @ ..] = &failures[..] {
+            let others = if others.is_empty() { String::new() } else { format!(" (and {} more like this)", others.len()) };
+            log::warn!("some connections come to be known only as something happens on them: {first:#}{others}");
         }
         let mut there: Vec<Sighting> = connections.iter().filter_map(|record| self.reader.sighting(record)).collect();
         self.fill(usize::MAX);
