@@ -1,15 +1,19 @@
 //! The tracer's JSON lines, as its users would read them.
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::Deserialize;
 
 use crate::{clock::Moment, netns::Id, pair::Connection};
 
 /// One line of `--json`. What a kind of event doesn't have is `None`; keys that no test asks for are left unread.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the keys are those of the published schema, and are described there")]
 pub struct Event {
+    /// The line itself.
+    #[serde(skip)]
+    pub line: String,
+
     #[serde(rename = "event")]
     pub kind: String,
     pub time: Option<String>,
@@ -90,7 +94,18 @@ pub struct Origin {
     pub probes: String,
 }
 
+impl fmt::Debug for Event {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.line)
+    }
+}
+
 impl Event {
+    /// Reads a line.
+    pub fn parse(line: &str) -> serde_json::Result<Self> {
+        Ok(Self { line: line.to_owned(), ..serde_json::from_str(line)? })
+    }
+
     /// True when it speaks of this connection, by its namespace and its ports.
     pub fn is_of(&self, connection: &Connection) -> bool {
         let ports = (self.lport, self.rport);
@@ -150,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_line_is_read_and_told_in_a_few_words() {
-        let gist = |line: &str| serde_json::from_str::<Event>(line).unwrap().gist();
+        let gist = |line: &str| Event::parse(line).unwrap().gist();
         assert_eq!(gist(r#"{"event":"probe","n":2,"of":3,"result":"sent","mono_ns":7}"#), "probe 2/3 sent");
         assert_eq!(gist(r#"{"event":"probe"}"#), "probe ?/? ?");
         assert_eq!(gist(r#"{"event":"timer","outcome":"not-idle","next_ms":5}"#), "timer not-idle");

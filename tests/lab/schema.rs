@@ -50,6 +50,7 @@ mod tests {
                 r#"{{"event":"start",{TIME},"schema":1,"version":"0.1","kernel":"6.1","hz":250,"attach":"fentry","cmdline":"x"}}"#
             ),
             format!(r#"{{"event":"open",{TIME},{ENDS},{SETTINGS},"how":"connect","connect_us":180}}"#),
+            format!(r#"{{"event":"open",{TIME},{ENDS},"how":"first-event"}}"#),
             format!(r#"{{"event":"settings",{TIME},{ENDS},{SETTINGS},"by_pid":12,"by_comm":"psql"}}"#),
             format!(r#"{{"event":"timer",{TIME},{ENDS},{SETTINGS},"outcome":"not-idle","next_ms":-1}}"#),
             format!(r#"{{"event":"probe",{TIME},{ENDS},"n":2,"of":3,"result":"sent","holders":2,"cgroup":"/user.slice"}}"#),

@@ -90,12 +90,23 @@ struct Heard {
 
 #[derive(Default)]
 struct Said {
+    /// Lines that nobody has looked at yet: reading them takes its time, and whoever listens must not keep the tracer waiting.
+    unread: Vec<String>,
     events: Vec<Event>,
-    /// Lines that were not held against the schema yet: that takes its time, and whoever listens must not keep the tracer waiting.
-    unchecked: Vec<String>,
-    /// A line that is no event: the tracer's defect, whatever else it says.
-    garbled: Option<String>,
+    /// So many of the events were held against the schema.
+    checked: usize,
+    /// Lines that are no events, or others than were published: the tracer's defects, whatever else it says.
+    garbled: Vec<Garbled>,
     ended: bool,
+}
+
+/// A line that the schema refuses.
+#[derive(Debug)]
+struct Garbled {
+    /// The line, and what is wrong with it.
+    complaint: String,
+    /// What it says all the same, if it is JSON at all.
+    event: Option<Event>,
 }
 
 impl Tracer {
@@ -125,9 +136,25 @@ impl Tracer {
         Ok(Self { child, heard, output: Some(output), errors: Some(errors) })
     }
 
+    /// Fails where a line about this namespace was not as published. What it says of others is for others to hold, and for
+    /// [`Self::wait`].
+    pub fn speaks_well_of(&self, netns: Id) -> Result<()> {
+        self.heard.check();
+        let said = self.heard.said();
+        let is_in = |line: &&Garbled| line.event.as_ref().is_some_and(|event| event.is_in(netns));
+        let garbled = said.garbled.iter().find(is_in);
+        garbled.map_or(Ok(()), |line| bail!("the tracer wrote a line that is no event: {}", line.complaint))
+    }
+
     /// All that it has said so far.
     pub fn events(&self) -> Vec<Event> {
         self.heard.said().events.clone()
+    }
+
+    /// How many lines it has said so far.
+    pub fn lines(&self) -> usize {
+        let said = self.heard.unread();
+        said.events.len() + said.garbled.len() + said.unread.len()
     }
 
     /// What it has said of this connection so far.
@@ -144,7 +171,6 @@ impl Tracer {
     pub fn wait_for(&self, what: &str, limit: Duration, satisfied: impl Fn(&[Event]) -> bool) -> Result<()> {
         let start = clock::now();
         loop {
-            self.heard.check()?;
             let said = self.heard.said();
             if satisfied(&said.events) {
                 return Ok(());
@@ -179,6 +205,7 @@ impl Tracer {
     ) -> Result<()> {
         let told = |events: &[Event]| events.iter().filter(|event| event.is_of(connection) && wanted(event)).count() >= count;
         let waited = self.wait_for(&format!("{what} of {connection:?}"), limit, told);
+        self.speaks_well_of(connection.netns)?;
         waited.with_context(|| format!("it said {:?}", self.events_of(connection).iter().map(Event::gist).collect::<Vec<_>>()))
     }
 
@@ -202,7 +229,7 @@ impl Tracer {
         self.wait()
     }
 
-    /// Waits for it to end by itself.
+    /// Waits for it to end by itself. Fails where any line was not as published.
     pub fn wait(mut self) -> Result<Finished> {
         // Its output ends when it does.
         let start = clock::now();
@@ -213,8 +240,14 @@ impl Tracer {
             said = self.heard.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(said);
-        self.heard.check()?;
-        let events = std::mem::take(&mut self.heard.said().events);
+        self.heard.check();
+        let mut said = self.heard.said();
+        let events = std::mem::take(&mut said.events);
+        said.checked = 0;
+        if let [first, more @ ..] = &said.garbled[..] {
+            bail!("the tracer wrote a line that is no event, and {} more like it: {}", more.len(), first.complaint);
+        }
+        drop(said);
         let status = self.child.wait().context("cannot wait for the tracer")?;
         let errors = self.errors.take().context("stderr was read before")?;
         let errors = errors.join().map_err(|_| anyhow!("the thread that reads stderr panicked"))?;
@@ -232,35 +265,43 @@ impl Drop for Tracer {
 }
 
 impl Heard {
-    fn said(&self) -> MutexGuard<'_, Said> {
+    fn unread(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds every line since the last time against the schema.
-    fn check(&self) -> Result<()> {
-        let lines = std::mem::take(&mut self.said().unchecked);
-        let refused = lines.iter().find_map(|line| Some(format!("{line} ({:#})", schema::check(line).err()?)));
-        let mut said = self.said();
-        said.garbled = said.garbled.take().or(refused);
-        match &said.garbled {
-            Some(line) => bail!("the tracer wrote a line that is no event: {line}"),
-            None => Ok(()),
+    /// All that was said so far, read.
+    fn said(&self) -> MutexGuard<'_, Said> {
+        let mut said = self.unread();
+        for line in std::mem::take(&mut said.unread) {
+            match Event::parse(&line) {
+                Ok(event) => said.events.push(event),
+                Err(error) => said.garbled.push(Garbled { complaint: format!("{line} ({error})"), event: None }),
+            }
         }
+        said
+    }
+
+    /// Holds every line since the last time against the schema.
+    fn check(&self) {
+        let mut said = self.said();
+        let events = said.events[said.checked..].to_vec();
+        said.checked = said.events.len();
+        drop(said);
+        let garbled = events.into_iter().filter_map(|event| {
+            let refused = schema::check(&event.line).err()?;
+            Some(Garbled { complaint: format!("{} ({refused:#})", event.line), event: Some(event) })
+        });
+        let garbled: Vec<Garbled> = garbled.collect();
+        self.said().garbled.extend(garbled);
     }
 
     fn listen(&self, output: impl BufRead) {
         for line in output.lines() {
             let Ok(line) = line else { break };
-            let event = serde_json::from_str(&line);
-            let mut said = self.said();
-            match event {
-                Ok(event) => said.events.push(event),
-                Err(error) => said.garbled = Some(format!("{line} ({error})")),
-            }
-            said.unchecked.push(line);
+            self.unread().unread.push(line);
             self.changed.notify_all();
         }
-        self.said().ended = true;
+        self.unread().ended = true;
         self.changed.notify_all();
     }
 }

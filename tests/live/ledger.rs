@@ -1,5 +1,5 @@
 //! The books of each history: one beginning, one end at most, and no probe without its fate.
-use std::collections::HashMap;
+use std::{collections::HashMap, net::SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 use lab::{
@@ -42,18 +42,24 @@ fn counts(event: &Event) -> bool {
     event.kind == "probe" && event.result.as_deref() != Some("congested")
 }
 
-/// Probes sent = answered + missed + unanswered.
+/// Probes sent = answered + unanswered; and these are those that a reply says were missed, and those after the last reply.
 fn adds_up(history: &[&Event]) -> Result<()> {
     let Some(end) = history.iter().find(|event| event.kind == "end") else { return Ok(()) };
     let sent = history.iter().filter(|event| counts(event)).count() as u32;
     ensure!(end.probes_sent == Some(sent), "{sent} probes were told: {end:?}");
-    let mut accounted = end.unanswered.context("no unanswered")?;
-    for reply in history.iter().filter(|event| event.kind == "reply") {
-        accounted += 1 + reply.missed.with_context(|| format!("no missed: {reply:?}"))?;
-    }
     // What was on its way when the tracer came is not among those that it saw being sent.
-    let from_the_start = ["connect", "accept"].contains(&history[0].how.as_deref().unwrap_or_default());
-    ensure!(!from_the_start || accounted == sent, "{sent} probes were sent, {accounted} are answered, missed or unanswered");
+    if !["connect", "accept"].contains(&history[0].how.as_deref().unwrap_or_default()) {
+        return Ok(());
+    }
+    let unanswered = end.unanswered.context("no unanswered")?;
+    let is_reply = |event: &&&Event| event.kind == "reply";
+    let replies = history.iter().filter(is_reply).count() as u32;
+    ensure!(replies + unanswered == sent, "{sent} probes were sent, {replies} answered, {unanswered} unanswered");
+    let missed = history.iter().filter(is_reply).map(|reply| reply.missed.with_context(|| format!("no missed: {reply:?}")));
+    let missed = missed.sum::<Result<u32>>()?;
+    let last = history.iter().rposition(|event| event.kind == "reply").map_or(0, |last| last + 1);
+    let pending = history[last..].iter().filter(|event| counts(event)).count() as u32;
+    ensure!(missed + pending == unanswered, "{missed} missed, {pending} pending, {unanswered} unanswered");
     Ok(())
 }
 
@@ -85,16 +91,41 @@ fn was_answered(history: &[&Event], frames: &[Frame]) -> Result<()> {
         }
     }
 
-    let answer = |pair: &[&Frame]| {
-        let answered = pair[0].kind == Kind::Probe && pair[0].went(from, to) && pair[1].went(to, from);
-        answered.then_some(pair[1].kind)
-    };
-    let answers: Vec<Kind> = ours.windows(2).filter_map(answer).collect();
-    let bare = answers.iter().filter(|kind| matches!(kind, Kind::Ack | Kind::Reset)).count();
-    // Data or a FIN that happens to come after a probe acknowledges it as well. The last answer of a history that goes on may
-    // not have been noticed yet.
+    let answers = answers(&ours, from, to);
+    // What was sent after a probe is acknowledged by what may look like the probe's answer. And the last answer of a history that
+    // goes on may not have been noticed yet.
+    let bare = answers.iter().filter(|answer| answer.bare).count();
     let fewest = if ended { bare } else { bare.saturating_sub(1) };
     let replies = history.iter().filter(|event| event.kind == "reply").count();
     ensure!((fewest..=answers.len()).contains(&replies), "{replies} replies were told, on the wire are {answers:?}");
     Ok(())
+}
+
+/// What came from the peer after a probe and before the next.
+#[derive(Debug)]
+#[expect(dead_code, reason = "shown where it is not as told")]
+struct Answer {
+    kind: Kind,
+    /// Nothing but the probe could have been meant.
+    bare: bool,
+}
+
+/// Each probe's answer. A probe of the peer's own is none: the kernel takes no notice of its acknowledgement.
+fn answers(frames: &[&Frame], from: SocketAddr, to: SocketAddr) -> Vec<Answer> {
+    let asks = |kind| matches!(kind, Kind::Probe | Kind::WindowProbe);
+    let mut answers = Vec::new();
+    let mut bare = None;
+    for Frame { segment, kind } in frames {
+        match (segment.from == from, bare) {
+            (true, _) if *kind == Kind::Probe => bare = Some(true),
+            (true, Some(_)) if matches!(kind, Kind::Data | Kind::Fin) => bare = Some(false),
+            (false, Some(nothing_else)) if segment.from == to && !asks(*kind) => {
+                let bare_segment = matches!(kind, Kind::Ack | Kind::Reset);
+                answers.push(Answer { kind: *kind, bare: nothing_else && bare_segment });
+                bare = None;
+            }
+            _ => {}
+        }
+    }
+    answers
 }

@@ -16,6 +16,7 @@ mod owners;
 mod refusals;
 mod replies;
 mod resets;
+mod room;
 mod scene;
 mod settings;
 mod silences;
@@ -35,7 +36,7 @@ use libtest_mimic::{Arguments, Trial};
 /// What the machine's environment holds where these tests may run.
 const PERMISSION: &str = "KEEPALIVE_TRACE_LAB";
 
-const THEMES: [(&str, &[Test]); 28] = [
+const THEMES: [(&str, &[Test]); 29] = [
     ("outcomes", outcomes::TESTS),
     ("silences", silences::TESTS),
     ("tuples", tuples::TESTS),
@@ -61,6 +62,7 @@ const THEMES: [(&str, &[Test]); 28] = [
     ("filters", filters::TESTS),
     ("flood", flood::TESTS),
     ("skips", skips::TESTS),
+    ("room", room::TESTS),
     ("conduct", conduct::TESTS),
     ("refusals", refusals::TESTS),
     ("check", check::TESTS),

@@ -34,6 +34,7 @@ pub fn hold(tracer: &Tracer, stage: &mut Stage) -> Result<()> {
     let told = |events: &[Event]| events.iter().filter(|event| event.is_in(netns) && is_sent_probe(event)).count();
     tracer
         .wait_for(&format!("all {} probes that were on the wire", probes.len()), LIMIT, |events| told(events) >= probes.len())?;
+    tracer.speaks_well_of(netns)?;
     let events = tracer.events_in(netns);
 
     let sent = events.iter().filter(|event| is_sent_probe(event)).map(Sent::of_event).collect::<Result<Vec<_>>>()?;

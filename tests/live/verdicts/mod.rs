@@ -35,6 +35,13 @@ fn abort(scene: &Scene, end: &Connection, socket: Socket) -> Result<Story> {
     Ok(scene.ended(end)?.is("local-abort", None).because(&["linger"]))
 }
 
+/// The same of an end that has not read all that came: what makes the kernel reset it is that, before it looks at SO_LINGER.
+fn abort_unread(scene: &Scene, end: &Connection, socket: Socket) -> Result<Story> {
+    socket.set_linger(Some(Duration::ZERO)).context("SO_LINGER")?;
+    drop(socket);
+    Ok(scene.ended(end)?.is("local-abort", None).because(&["unread"]))
+}
+
 /// How far one of the kernel's counters has come on this stage.
 fn counted(scene: &Scene, name: &str) -> Result<i64> {
     scene.stage.netns.counters()?.get(name)

@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use lab::{
     application::outcome_of_connect,
+    clock::between,
     pair::{Connection, Family, Plan},
     peer,
     wire::Kind,
@@ -18,6 +19,7 @@ use super::counted;
 use crate::{
     bench::{Bench, LIMIT, tests},
     scene::Scene,
+    story::Story,
 };
 
 tests![
@@ -69,6 +71,14 @@ fn is_alone(scene: &Scene, connection: &Connection) {
     assert!(others.is_empty(), "{others:?}");
 }
 
+/// Holds that its age is the time from its first SYN to its end, and that it was never idle: nobody was ever heard.
+fn was_tried(scene: &mut Scene, connection: &Connection, story: Story) -> Result<()> {
+    let syn = *scene.stage.capture.times(connection, Kind::Syn)?.first().context("no SYN")?;
+    let tried = between(syn, story.end().at());
+    assert_eq!(story.aged(tried).end().idle_ms, None);
+    Ok(())
+}
+
 fn nobody_listens_there(bench: &Bench) -> Result<()> {
     for family in [Family::V4, Family::V6, Family::Mapped] {
         let mut scene = bench.scene()?;
@@ -79,7 +89,8 @@ fn nobody_listens_there(bench: &Bench) -> Result<()> {
         let attempt = Attempt::begin(&scene, &plan, there)?;
         assert_eq!(attempt.outcome()?.as_deref(), Some("ECONNREFUSED"));
         let story = scene.ended(&attempt.connection)?.is("never-established", Some("ECONNREFUSED")).probes(0, 0);
-        story.opened("connect").because(&["refused"]).tells(&["open connect", "end never-established"]);
+        let story = story.opened("connect").because(&["refused"]).tells(&["open connect", "end never-established"]);
+        was_tried(&mut scene, &attempt.connection, story)?;
         is_alone(&scene, &attempt.connection);
         assert_eq!(scene.stage.capture.times(&attempt.connection.other_end(), Kind::Reset)?.len(), 1);
         drop(attempt);
@@ -97,7 +108,7 @@ fn nobody_answers(bench: &Bench) -> Result<()> {
         let attempt = Attempt::begin(&scene, &plan, there)?;
         assert_eq!(attempt.outcome()?.as_deref(), Some("ETIMEDOUT"));
         let story = scene.ended(&attempt.connection)?.is("never-established", Some("ETIMEDOUT")).probes(0, 0);
-        story.because(&["SYN"]);
+        was_tried(&mut scene, &attempt.connection, story.because(&["SYN"]))?;
         is_alone(&scene, &attempt.connection);
         assert!(scene.stage.capture.times(&attempt.connection, Kind::Syn)?.len() >= 2, "sent again");
         assert_eq!(counted(&scene, "TCPAbortOnTimeout")?, 1);
@@ -108,14 +119,14 @@ fn nobody_answers(bench: &Bench) -> Result<()> {
 }
 
 fn it_is_given_up_by_its_process(bench: &Bench) -> Result<()> {
-    let scene = bench.scene()?;
+    let mut scene = bench.scene()?;
     let plan = Plan::new(Family::Mapped);
     let (_listener, there) = deaf_listener(&scene, &plan)?;
     let Attempt { client, connection } = Attempt::begin(&scene, &plan, there)?;
     sleep(Duration::from_millis(500));
     drop(client);
     let story = scene.ended(&connection)?.is("never-established", None).probes(0, 0).because(&["close"]);
-    assert!(story.end().age_ms >= Some(480), "{:?}", story.end());
+    was_tried(&mut scene, &connection, story)?;
     is_alone(&scene, &connection);
     scene.hold()
 }
@@ -124,7 +135,7 @@ fn it_is_given_up_by_its_process(bench: &Bench) -> Result<()> {
 const THERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 fn the_way_is_lost_before_anybody_answers(bench: &Bench) -> Result<()> {
-    let scene = bench.scene()?;
+    let mut scene = bench.scene()?;
     scene.stage.netns.sysctl("tcp_syn_retries", 1)?;
     let plan = Plan::new(Family::V4).to((THERE, 0).into());
     let (_listener, there) = deaf_listener(&scene, &plan)?;
@@ -136,7 +147,8 @@ fn the_way_is_lost_before_anybody_answers(bench: &Bench) -> Result<()> {
     scene.stage.netns.lose_route(THERE)?;
     let error = outcome_of_connect(&client, 2 * LIMIT)?;
     assert_eq!(error.as_deref(), Some("EHOSTUNREACH"));
-    scene.ended(&connection)?.is("never-established", Some("EHOSTUNREACH")).probes(0, 0).because(&["SYN"]);
+    let story = scene.ended(&connection)?.is("never-established", Some("EHOSTUNREACH")).probes(0, 0).because(&["SYN"]);
+    was_tried(&mut scene, &connection, story)?;
     drop(client);
     scene.hold()
 }

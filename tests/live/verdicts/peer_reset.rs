@@ -21,6 +21,7 @@ tests![
     a_middlebox_answers_the_third_probe,
     a_peer_that_closes_with_linger_zero,
     data_to_a_peer_that_rebooted,
+    data_sent_after_a_probe_that_nobody_answered,
 ];
 
 const ON_PROBE: [&str; 4] = ["open connect", "probe 1/3 sent", "reply 1 reset", "end peer-reset-on-probe"];
@@ -67,7 +68,7 @@ fn a_middlebox_answers_the_third_probe(bench: &Bench) -> Result<()> {
     peer::deafen(&pair.server)?;
     scene.stage.capture.wait_for_probes(&pair.connection, 2, LIMIT)?;
     scene.stage.reset_in_answer(&pair.connection, DELAY, LIMIT)?;
-    let story = scene.ended(&pair.connection)?.is("peer-reset-on-probe", Some("ECONNRESET")).probes(3, 0);
+    let story = scene.ended(&pair.connection)?.is("peer-reset-on-probe", Some("ECONNRESET")).probes(3, 2);
     let story = story.because(&["RST", "probe"]);
     let reply = story.events.iter().find(|event| event.kind == "reply").context("no reply")?;
     assert_eq!((reply.gist().as_str(), reply.missed), ("reply 3 reset", Some(2)));
@@ -97,6 +98,24 @@ fn data_to_a_peer_that_rebooted(bench: &Bench) -> Result<()> {
     let story = scene.ended(&connection)?.is("peer-reset", Some("ECONNRESET")).probes(0, 0);
     story.because(&["RST"]).tells(&["open connect", "end peer-reset"]);
     assert!(scene.stage.capture.times(&connection, Kind::Probe)?.is_empty());
+    drop(client);
+    scene.hold()
+}
+
+/// The probe met silence, and what the RST answers is the data: keepalive has found nothing out.
+fn data_sent_after_a_probe_that_nobody_answered(bench: &Bench) -> Result<()> {
+    let mut scene = bench.scene()?;
+    let Pair { client, server, connection } = scene.stage.connect(&Plan::new(Family::V4).keepalive(1, 5, 3))?;
+    let reader = Reader::start(&client, LIMIT)?;
+    peer::deafen(&server)?;
+    scene.stage.capture.wait_for_probes(&connection, 1, LIMIT)?;
+    peer::forget(server)?;
+    forgot(&scene, &connection.other_end())?;
+    client.send(b"anybody there?").context("send")?;
+    assert_eq!(reader.wait()?.0.name(), "ECONNRESET");
+    let story =
+        scene.ended(&connection)?.is("peer-reset", Some("ECONNRESET")).probes(1, 1).because(&["RST", "after the last probe"]);
+    story.tells(&["open connect", "probe 1/3 sent", "end peer-reset"]);
     drop(client);
     scene.hold()
 }

@@ -9,7 +9,7 @@ use lab::{
     wire::Kind,
 };
 
-use super::{abort, counted};
+use super::{abort_unread, counted};
 use crate::{
     bench::{Bench, LIMIT, tests},
     scene::Scene,
@@ -42,7 +42,7 @@ fn a_peer_that_reads_nothing_within_the_user_timeout(bench: &Bench) -> Result<()
     pair.fill()?;
     assert_eq!(reader.wait()?.0.name(), "ETIMEDOUT");
     died(&mut scene, &pair)?.because(&["TCP_USER_TIMEOUT"]);
-    abort(&scene, &pair.connection.other_end(), pair.server)?;
+    abort_unread(&scene, &pair.connection.other_end(), pair.server)?;
     scene.hold()
 }
 
@@ -56,7 +56,7 @@ fn a_peer_that_reads_nothing_and_then_goes_deaf(bench: &Bench) -> Result<()> {
     peer::deafen(&pair.server)?;
     assert_eq!(reader.wait()?.0.name(), "ETIMEDOUT");
     died(&mut scene, &pair)?;
-    abort(&scene, &pair.connection.other_end(), pair.server)?;
+    abort_unread(&scene, &pair.connection.other_end(), pair.server)?;
     scene.hold()
 }
 
@@ -69,6 +69,6 @@ fn a_half_closed_end_whose_peer_reads_nothing(bench: &Bench) -> Result<()> {
     pair.client.shutdown(Shutdown::Write).context("shutdown")?; // the FIN waits behind what is unsent
     assert_eq!(reader.wait()?.0.name(), "ETIMEDOUT");
     died(&mut scene, &pair)?.because(&["TCP_USER_TIMEOUT"]);
-    abort(&scene, &pair.connection.other_end(), pair.server)?;
+    abort_unread(&scene, &pair.connection.other_end(), pair.server)?;
     scene.hold()
 }
