@@ -7,7 +7,9 @@ use crate::{
     filter,
     maps::{DEEDS, Deed, LEAVING, count, emit},
     replies,
-    sock::{Head, Sock, current_process, state},
+    sock::{Head, Sock, state},
+    task::current_process,
+    tell::{emit_all_of, sign},
     timer,
 };
 
@@ -48,38 +50,6 @@ pub fn leaves(sock: Sock) {
     if let Some(leaving) = LEAVING.get_ptr_mut(0) {
         // SAFETY: this CPU's own word.
         unsafe { leaving.write(sock.address()) };
-    }
-}
-
-/// Tells of a socket that somebody wants to hear of, with all that is to be known of it.
-#[inline(always)]
-pub fn emit_all_of(sock: Sock, head: &Head, fill: impl FnOnce(&mut Record)) {
-    if filter::wanted(sock, head) {
-        emit(|record| {
-            sock.describe(head, record);
-            fill(record);
-        });
-    }
-}
-
-/// The same of a socket whose settings don't matter any more.
-#[inline(always)]
-pub fn emit_of(sock: Sock, head: &Head, fill: impl FnOnce(&mut Record)) {
-    if filter::wanted(sock, head) {
-        emit(|record| {
-            sock.identify(head, record);
-            fill(record);
-        });
-    }
-}
-
-/// Notes which process did it.
-#[inline(always)]
-pub fn sign(record: &mut Record, process: Option<(u32, [u64; 2])>) {
-    if let Some((pid, comm)) = process {
-        record.task_pid = pid;
-        record.task_comm = comm;
-        record.has |= has::TASK;
     }
 }
 

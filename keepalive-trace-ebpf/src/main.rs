@@ -17,7 +17,11 @@ mod settings;
 #[cfg(target_arch = "bpf")]
 mod sock;
 #[cfg(target_arch = "bpf")]
+mod task;
+#[cfg(target_arch = "bpf")]
 mod teardown;
+#[cfg(target_arch = "bpf")]
+mod tell;
 #[cfg(target_arch = "bpf")]
 mod timer;
 #[cfg(target_arch = "bpf")]
@@ -88,13 +92,17 @@ mod programs {
 
     #[kprobe]
     pub fn time_wait_kprobe(ctx: ProbeContext) -> u32 {
-        timer::time_wait(Sock::at(ctx.arg(0).unwrap_or(0)));
+        let sock = Sock::at(ctx.arg(0).unwrap_or(0));
+        timer::time_wait(sock);
+        life::leaves(sock);
         0
     }
 
     #[fentry]
     pub fn time_wait_fentry(ctx: FEntryContext) -> i32 {
-        timer::time_wait(Sock::at(ctx.arg(0)));
+        let sock = Sock::at(ctx.arg(0));
+        timer::time_wait(sock);
+        life::leaves(sock);
         0
     }
 

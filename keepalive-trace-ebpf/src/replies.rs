@@ -2,9 +2,9 @@
 use keepalive_trace_ebpf::kind;
 
 use crate::{
-    life::emit_of,
     maps::{WAITING, config},
     sock::{Head, Sock},
+    tell::emit_of,
 };
 
 /// A probe has left.

@@ -4,9 +4,10 @@ use aya_log_ebpf::debug;
 use keepalive_trace_ebpf::{counter, flag, kind};
 
 use crate::{
-    life::{emit_all_of, sign},
     maps::{CALLS, count},
-    sock::{Head, Sock, current_process, state},
+    sock::{Head, Sock, state},
+    task::current_process,
+    tell::{emit_all_of, sign},
 };
 
 const SOL_TCP: u32 = 6;

@@ -1,8 +1,5 @@
 //! The only place that reads kernel memory: typed getters over the offsets that BTF gave.
-use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel,
-    generated::bpf_get_current_comm,
-};
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel};
 use keepalive_trace_ebpf::{HEAD_BYTES, Record, flag, has};
 
 use crate::maps::{offset, present};
@@ -28,13 +25,6 @@ const IPPROTO_TCP: u16 = 6;
 const SOCK_DEAD: u64 = 1 << 0;
 const SOCK_KEEPOPEN: u64 = 1 << 3;
 const SOCK_LINGER: u64 = 1 << 4;
-
-/// In `task_struct.flags`: a thread of the kernel's own.
-const PF_KTHREAD: u32 = 0x0020_0000;
-
-/// In `inode.i_mode`: the file type, and that of sockets.
-const S_IFMT: u16 = 0o170_000;
-const S_IFSOCK: u16 = 0o140_000;
 
 /// Low bits of `sk_cgrp_data` that are not part of the pointer (kernels before 5.15), and the one that says it is no pointer.
 const CGROUP_TAGS: u64 = 3;
@@ -355,82 +345,5 @@ impl Cgroup {
     pub fn parent(self) -> Option<Self> {
         let parent: u64 = read(self.0, offset!(cgroup_parent))?;
         (parent != 0).then_some(Self(parent))
-    }
-}
-
-/// The process that runs here: its thread group id, and the name of the group's first thread; none for the kernel's own
-/// threads. In a softirq that is a bystander: ask only where a process is known to be at work.
-#[inline(always)]
-pub fn current_process() -> Option<(u32, [u64; 2])> {
-    // SAFETY: no arguments, no effect.
-    let task = Task(unsafe { bpf_get_current_task() });
-    if task.is_of_kernel()? {
-        return None;
-    }
-    let ids = bpf_get_current_pid_tgid();
-    let (group, thread) = ((ids >> 32) as u32, ids as u32);
-    if group != thread {
-        return Some((group, task.leader()?.comm()?));
-    }
-    // Mostly it is the first thread itself, whose name costs less to ask for than to look up.
-    let mut comm = [0; 2];
-    // SAFETY: the helper fills exactly these bytes.
-    unsafe { bpf_get_current_comm((&raw mut comm).cast(), size_of_val(&comm) as u32) };
-    Some((group, comm))
-}
-
-/// A `struct task_struct`.
-#[derive(Clone, Copy)]
-pub struct Task(u64);
-
-impl Task {
-    pub fn at(address: u64) -> Self {
-        Self(address)
-    }
-
-    /// As [`current_process`], of any task.
-    #[inline(always)]
-    pub fn process(self) -> Option<(u32, [u64; 2])> {
-        if self.is_of_kernel()? {
-            return None;
-        }
-        Some((read(self.0, offset!(task_tgid))?, self.leader()?.comm()?))
-    }
-
-    #[inline(always)]
-    fn is_of_kernel(self) -> Option<bool> {
-        read::<u32>(self.0, offset!(task_flags)).map(|flags| flags & PF_KTHREAD != 0)
-    }
-
-    #[inline(always)]
-    fn leader(self) -> Option<Self> {
-        read(self.0, offset!(task_leader)).map(Self)
-    }
-
-    #[inline(always)]
-    fn comm(self) -> Option<[u64; 2]> {
-        read(self.0, offset!(task_comm))
-    }
-}
-
-/// A `struct file`.
-#[derive(Clone, Copy)]
-pub struct File(u64);
-
-impl File {
-    pub fn at(address: u64) -> Self {
-        Self(address)
-    }
-
-    /// The socket that it is, if it is one.
-    #[inline(always)]
-    pub fn sock(self) -> Option<Sock> {
-        let inode: u64 = read(self.0, offset!(file_inode))?;
-        if read::<u16>(inode, offset!(inode_mode))? & S_IFMT != S_IFSOCK {
-            return None;
-        }
-        let socket: u64 = read(self.0, offset!(file_private))?;
-        let sk: u64 = read(socket, offset!(socket_sk))?;
-        (sk != 0).then_some(Sock(sk))
     }
 }

@@ -5,9 +5,10 @@ use keepalive_trace_ebpf::{counter, flag, has, kind};
 
 use crate::{
     filter,
-    life::{emit_all_of, sign},
     maps::{config, count, emit, step},
-    sock::{Head, Sock, current_process, state},
+    sock::{Head, Sock, state},
+    task::current_process,
+    tell::{emit_all_of, sign},
     timer,
 };
 

@@ -9,7 +9,7 @@ use aya_log_ebpf::debug;
 use keepalive_trace_ebpf::{Record, counter, flag, has, kind, outcome};
 
 use crate::{
-    filter, life,
+    filter,
     maps::{Run, config, count, emit, run, step, zeroed},
     replies,
     sock::{Head, Sock, Timer, jiffies},
@@ -80,7 +80,6 @@ pub fn wakeup_exit(ret: i32) {
 
 #[inline(always)]
 pub fn time_wait(sock: Sock) {
-    life::leaves(sock);
     if let Some(run) = current(sock) {
         run.steps |= step::TIME_WAIT;
     }

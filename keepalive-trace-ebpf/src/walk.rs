@@ -7,7 +7,8 @@ use keepalive_trace_ebpf::{Held, Record, kind};
 use crate::{
     filter,
     maps::SCRATCH,
-    sock::{File, Head, Sock, Task, state},
+    sock::{Head, Sock, state},
+    task::{File, Task},
 };
 
 /// `struct bpf_iter__tcp`.
