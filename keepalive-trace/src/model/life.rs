@@ -2,8 +2,8 @@
 use super::{
     event::{Body, Changed, Connection, End, Precision, Probe, ProbeResult, Reply, ReplyKind, Reset, Timer},
     history::History,
+    judge::{self, Evidence, PeerReset, ResetSign, Signs},
     sighting::{Clock, Closed, Sighting, What},
-    verdict::{self, Evidence, PeerReset, ResetSign, Signs},
 };
 
 /// What a connection's next events depend on, beside its history.
@@ -133,7 +133,7 @@ impl Life {
 
     /// Whether something is still to come that says more about the end.
     pub fn awaits_more(&self, closed: &Closed) -> bool {
-        verdict::awaits_more(self.signs.as_deref().unwrap_or(&Signs::default()), closed)
+        judge::awaits_more(self.signs.as_deref().unwrap_or(&Signs::default()), closed)
     }
 
     /// The end, judged from all that was seen.
@@ -149,14 +149,14 @@ impl Life {
             settings: history.settings,
             idle_ms,
         };
-        let verdict = verdict::judge(&evidence);
+        let verdict = judge::judge(&evidence);
         End {
             verdict,
             errno: closed.errno.filter(|_| !orphan),
             probes_sent: history.tally.probes,
             unanswered: history.tally.unanswered + pending,
             age_ms: closed.trying_us.map(|us| us / 1000).or_else(|| history.age_ms(at_ns)),
-            why: verdict::why(verdict, &evidence),
+            why: judge::why(verdict, &evidence),
         }
     }
 }

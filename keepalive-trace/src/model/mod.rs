@@ -2,6 +2,7 @@
 pub mod errno;
 pub mod event;
 pub mod history;
+pub mod judge;
 pub mod life;
 pub mod owner;
 pub mod selection;

@@ -1,11 +1,13 @@
 //! The verdict's evidence as one sentence.
-use super::{Evidence, Left, Verdict};
+use super::Evidence;
 use crate::model::{
     errno::Errno,
     owner::Task,
     settings::Settings,
+    sighting::Left,
     state::State,
     units::{counted, seconds, seconds_or_unknown},
+    verdict::Verdict,
 };
 
 /// One English sentence: what was seen that makes this the verdict. Names of tasks are as the kernel has them: escape them

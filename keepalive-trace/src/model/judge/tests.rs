@@ -52,18 +52,6 @@ fn verdict(signs: &Signs, closed: &Closed, orphan: bool) -> Verdict {
 }
 
 #[test]
-fn a_user_timeout_takes_the_blame_from_the_count() {
-    assert_eq!(Verdict::of_timer(State::ESTABLISHED, false, 2500), Verdict::UserTimeout);
-    assert_eq!(Verdict::of_timer(State::ESTABLISHED, false, 0), Verdict::KeepaliveTimeout);
-}
-
-#[test]
-fn an_orphan_in_fin_wait2_is_no_keepalive_but_one_with_an_owner_is() {
-    assert_eq!(Verdict::of_timer(State::FIN_WAIT2, true, 0), Verdict::FinWait2Timeout);
-    assert_eq!(Verdict::of_timer(State::FIN_WAIT2, false, 0), Verdict::KeepaliveTimeout);
-}
-
-#[test]
 fn what_the_timer_says_counts_whatever_the_error() {
     let signs = Signs { timer: Some(Verdict::KeepaliveTimeout), ..Signs::default() };
     let (verdict, why) = told(&signs, &failed(State::ESTABLISHED, Errno::TIMEDOUT, Left::default()), false);
