@@ -91,10 +91,16 @@ fn a_handshake_that_fails_was_never_a_connection() {
             Verdict::NeverEstablished
         );
     }
-    let given_up = Closed { trying_us: Some(1_500_000), ..closed(State::SYN_SENT) };
-    let (verdict, why) = told(&Signs::default(), &given_up, false);
+    let given_up = |unacked| Closed {
+        trying_us: Some(1_500_000),
+        left: Some(Left { unacked, ..Left::default() }),
+        ..closed(State::SYN_SENT)
+    };
+    let (verdict, why) = told(&Signs::default(), &given_up(1), false);
     assert_eq!(verdict, Verdict::NeverEstablished);
     assert_eq!(why, "nginx[812] closed while the handshake was under way after 1.500 s");
+    let (_, why) = told(&Signs::default(), &given_up(0), false);
+    assert!(why.starts_with("connect() failed on this host before a SYN was sent"), "{why}");
 }
 
 #[test]

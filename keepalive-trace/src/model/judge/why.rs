@@ -115,6 +115,10 @@ fn never_established(evidence: &Evidence<'_>) -> String {
         Some(Errno::CONNREFUSED) => format!("refused{after}: the peer answered the SYN with RST, nobody listens there"),
         Some(Errno::TIMEDOUT) => format!("nobody answered the SYN, which was sent again until the kernel gave up{after}"),
         Some(error) => format!("the handshake failed{after}: the SYN met {error}"),
+        // A SYN takes a number.
+        None if closed.left.is_some_and(|left| left.unacked == 0) => {
+            format!("connect() failed on this host before a SYN was sent, for want of a local port, a route or memory{after}")
+        }
         None => format!("{} while the handshake was under way{after}", closer(closed.by)),
     }
 }
