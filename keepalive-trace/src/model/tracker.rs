@@ -85,7 +85,7 @@ impl Tracker {
             self.tell(slot, at, &sighting.socket, |connection| Body::Settings(connection, change), out);
         }
         let entry = self.table.get_mut(slot);
-        let connection = sighting.socket.connection(entry.history.id, entry.history.owner);
+        let connection = sighting.socket.connection(entry.history.id, entry.history.owner());
         if let Some(body) = entry.life.event(sighting, connection, &entry.history) {
             self.tell(slot, at, &sighting.socket, |_| body, out);
         }
@@ -119,7 +119,7 @@ impl Tracker {
             let Some(slot) = held.first().and_then(|holding| self.table.find(holding.socket)) else { continue };
             let history = &self.table.get(slot).history;
             if let Some(owner) = chosen(&self.wanted, held, history) {
-                self.table.get_mut(slot).history.owner = Some(owner);
+                self.table.get_mut(slot).history.set_owner(Some(owner));
             }
         }
     }
@@ -163,7 +163,7 @@ impl Tracker {
             } else if !matches!(what, What::Connected { .. }) || self.table.get(slot).state == State::SYN_SENT {
                 let entry = self.table.get_mut(slot);
                 entry.state = socket.state;
-                entry.history.owner = what.holder().or(entry.history.owner);
+                entry.history.set_owner(what.holder().or(entry.history.owner()));
                 return Some(slot);
             }
         }
@@ -205,7 +205,7 @@ impl Tracker {
             self.settle_slot(slot, out);
         }
         let (history, event) = opened(first, *mono_ns, Open { how, connect_us });
-        let told = self.wanted.wants(history.owner.as_ref().map(|owner| &owner.task));
+        let told = self.wanted.wants(history.owner().as_ref().map(|owner| &owner.task));
         let entry = Entry { history, life: Life::default(), state: socket.state, told };
         let (slot, evicted) = self.table.insert(socket.address, entry);
         // Of what was not asked for, nobody misses anything.
@@ -221,15 +221,15 @@ impl Tracker {
     /// does for whoever has only the events.
     fn introduce(&mut self, slot: Slot, at_ns: u64, socket: &Socket, out: &mut Vec<Event>) {
         let Entry { history, told, .. } = self.table.get_mut(slot);
-        let wanted = self.wanted.wants(history.owner.as_ref().map(|owner| &owner.task));
+        let wanted = self.wanted.wants(history.owner().as_ref().map(|owner| &owner.task));
         if *told || !wanted || history.verdict.is_some() {
             return;
         }
-        let known = Open { how: history.how, connect_us: history.connect_us.map(u64::from) };
+        let known = Open { how: history.how, connect_us: history.connect_us().map(u64::from) };
         let first = Connection {
-            settings: history.settings,
+            settings: history.settings(),
             probes_out: Some(history.tally.pending),
-            ..socket.connection(history.id, history.owner)
+            ..socket.connection(history.id, history.owner())
         };
         let event;
         (*history, event) = opened(first, at_ns, known);
@@ -242,8 +242,8 @@ impl Tracker {
         let entry = self.table.get_mut(slot);
         // Whoever closes held it to the end.
         if let Some(task) = closed.by {
-            let holders = entry.history.owner.filter(|owner| owner.task.pid == task.pid).map_or(1, |owner| owner.holders);
-            entry.history.owner = Some(Owner { task, holders });
+            let holders = entry.history.owner().filter(|owner| owner.task.pid == task.pid).map_or(1, |owner| owner.holders);
+            entry.history.set_owner(Some(Owner { task, holders }));
         }
         if entry.life.awaits_reset(closed) {
             self.table.end(slot);
@@ -284,7 +284,7 @@ impl Tracker {
     /// Writes an event into its connection's history, and hands it out where its opening was.
     fn tell(&mut self, slot: Slot, at_ns: u64, socket: &Socket, body: impl FnOnce(Connection) -> Body, out: &mut Vec<Event>) {
         let entry = self.table.get_mut(slot);
-        let event = Event { mono_ns: at_ns, body: body(socket.connection(entry.history.id, entry.history.owner)) };
+        let event = Event { mono_ns: at_ns, body: body(socket.connection(entry.history.id, entry.history.owner())) };
         entry.history.apply(&event);
         if !entry.told {
             return;
@@ -313,7 +313,7 @@ impl Tracker {
     /// Of an ended connection: what is still told, or still counts for its verdict.
     fn last_words(&mut self, slot: Slot, what: &What) -> Option<Slot> {
         let entry = self.table.get_mut(slot);
-        entry.history.owner = what.holder().or(entry.history.owner);
+        entry.history.set_owner(what.holder().or(entry.history.owner()));
         let told = matches!(what, What::Reset(_) | What::Timer(_));
         let counts = !matches!(what, What::Closed(_)) && entry.history.verdict.is_none();
         (told || counts).then_some(slot)
@@ -336,11 +336,11 @@ fn remembered(history: &History, now: &Socket) -> Socket {
         family: now.family,
         local: history.local(),
         remote: history.remote(),
-        netns: history.netns,
+        netns: history.netns(),
         cgroup: None,
         state: State::CLOSE,
         orphan: false,
-        settings: history.settings,
+        settings: history.settings(),
         idle_ms: None,
         probes_out: None,
         clock: None,

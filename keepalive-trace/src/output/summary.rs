@@ -72,7 +72,7 @@ fn rank(history: &History) -> impl Ord + use<> {
 }
 
 fn story(history: &History, (bad, plain): (&str, &str), time: &impl Fn(u64) -> String, out: &mut Vec<u8>) -> Result<()> {
-    let owner = history.owner.map_or_else(|| "-".to_owned(), |owner| detail::named(owner.task));
+    let owner = history.owner().map_or_else(|| "-".to_owned(), |owner| detail::named(owner.task));
     let ended = match (history.verdict, history.errno) {
         (Some(verdict), Some(errno)) => format!("{}, {errno}", verdict.name()),
         (Some(verdict), None) => verdict.name().to_owned(),
@@ -84,11 +84,11 @@ fn story(history: &History, (bad, plain): (&str, &str), time: &impl Fn(u64) -> S
     if let Some(why) = history.why() {
         writeln!(out, "  {}", escape(why))?;
     }
-    let opened = match history.connect_us {
+    let opened = match history.connect_us() {
         Some(us) => format!("{} in {}", history.how.name(), detail::milliseconds(us.into())),
         None => history.how.name().to_owned(),
     };
-    let settings = history.settings.map_or_else(String::new, |settings| format!(", {}", detail::in_force(&settings)));
+    let settings = history.settings().map_or_else(String::new, |settings| format!(", {}", detail::in_force(&settings)));
     writeln!(out, "  {:>12}  {opened}{settings}", time(history.opened_ns))?;
     let since = |ns: u64| format!("+{}", seconds((ns.saturating_sub(history.opened_ns) / 1_000_000) as i64));
     let Timeline { chapters, omitted, gap } = history.timeline();
