@@ -1,7 +1,7 @@
 //! The command line, as types.
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Sets up, builds, tests and shows keepalive-trace")]
@@ -20,7 +20,7 @@ pub enum Task {
     Demo(DemoOptions),
     /// Run every check: format, lints, unit tests, and the live tests on every kernel
     Test(TestOptions),
-    /// Measure what the tracer adds to a connection's life, in instructions, beside the same without it
+    /// Measure what the tracer costs: its memory and time for a crowd of connections, and what it adds to a connection's life
     Bench(BenchOptions),
     /// Run a command in a virtual machine that has keepalive-trace, scenes and live in /bin
     Vm(VmOptions),
@@ -69,9 +69,21 @@ pub struct TestOptions {
 
 #[derive(Args)]
 pub struct BenchOptions {
+    /// What to measure
+    #[arg(long, value_enum, default_value_t = Bench::All)]
+    pub what: Bench,
     /// The kernel series to boot
     #[arg(long, value_name = "SERIES", value_parser = series, default_value = "6.1")]
     pub kernel: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Bench {
+    /// The tracker's memory and time for a million connections, here
+    Crowd,
+    /// What the tracer adds to a connection's life, in a virtual machine that counts instructions
+    Kernel,
+    All,
 }
 
 #[derive(Args)]

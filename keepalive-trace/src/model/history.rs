@@ -1,7 +1,7 @@
 //! One connection's story, built from its events alone: live, and from any recording of them.
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::Arc,
+    num::NonZeroU32,
 };
 
 use super::{
@@ -12,8 +12,10 @@ use super::{
     verdict::Verdict,
 };
 
+mod packed;
 mod story;
 
+use packed::{PackedMicros, PackedOwner, PackedSettings};
 use story::{Calm, Round, Story};
 pub use story::{Chapter, Timeline, What};
 
@@ -21,34 +23,28 @@ pub use story::{Chapter, Timeline, What};
 #[derive(Clone, Debug)]
 pub struct History {
     pub id: ConnId,
-    pub netns: Option<u32>,
+    netns: Option<NonZeroU32>,
     local: Endpoint,
     remote: Endpoint,
-    pub owner: Option<Owner>,
-    /// The cgroup that the socket was made in: its path from the hierarchy's root.
-    pub cgroup: Option<Arc<str>>,
+    owner: PackedOwner,
     pub how: How,
-    /// How long the handshake took, microseconds.
-    pub connect_us: Option<u32>,
+    connect_us: PackedMicros,
     /// When it was first known, and when something was last seen of it: nanoseconds of CLOCK_MONOTONIC.
     pub opened_ns: u64,
     pub last_ns: u64,
-    /// The settings in force when last seen.
-    pub settings: Option<Settings>,
+    settings: PackedSettings,
     pub tally: Tally,
     pub verdict: Option<Verdict>,
     pub errno: Option<Errno>,
     /// The round that goes on, and the healthy ones right before it: most connections have nothing else.
-    round: Round,
+    round: Option<Box<Round>>,
     calm: Calm,
     story: Option<Box<Story>>,
 }
 
-/// Probes, counted: `probes` = `answered` + `unanswered` + `pending`.
+/// Probes, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Those that the kernel counts, sent or dropped on this host.
-    pub probes: u32,
     pub answered: u32,
     /// Given up, or passed over by an answer to a later one.
     pub unanswered: u32,
@@ -57,11 +53,15 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// All that the kernel counts, sent or dropped on this host.
+    pub fn probes(&self) -> u32 {
+        self.answered + self.unanswered + self.pending
+    }
+
     /// A probe that is the n-th of its round. The kernel's number decides: what went before may have been missed, or may
     /// belong to a round that ended unseen.
     fn probe(&mut self, n: Option<u32>) {
         self.began(n.map_or(self.pending, |n| n.saturating_sub(1)));
-        self.probes += 1;
         self.pending += 1;
     }
 
@@ -71,7 +71,6 @@ impl Tally {
             self.unanswered += self.pending;
             self.pending = 0;
         }
-        self.probes += pending - self.pending;
         self.pending = pending;
     }
 
@@ -117,23 +116,46 @@ impl History {
     pub fn begin(connection: &Connection, at_ns: u64) -> Self {
         Self {
             id: connection.id,
-            netns: connection.netns,
+            netns: connection.netns.and_then(NonZeroU32::new),
             local: connection.local.into(),
             remote: connection.remote.into(),
-            owner: connection.owner,
-            cgroup: connection.cgroup.clone(),
+            owner: connection.owner.into(),
             how: How::FirstEvent,
-            connect_us: None,
+            connect_us: PackedMicros::default(),
             opened_ns: at_ns,
             last_ns: at_ns,
-            settings: connection.settings,
+            settings: connection.settings.into(),
             tally: Tally::default(),
             verdict: None,
             errno: None,
-            round: Round::default(),
+            round: None,
             calm: Calm::default(),
             story: None,
         }
+    }
+
+    /// Inode of its network namespace.
+    pub fn netns(&self) -> Option<u32> {
+        self.netns.map(NonZeroU32::get)
+    }
+
+    pub fn owner(&self) -> Option<Owner> {
+        self.owner.get()
+    }
+
+    /// Somebody found out who it is.
+    pub fn set_owner(&mut self, owner: Option<Owner>) {
+        self.owner = owner.into();
+    }
+
+    /// The settings in force when last seen.
+    pub fn settings(&self) -> Option<Settings> {
+        self.settings.get()
+    }
+
+    /// How long the handshake took, microseconds.
+    pub fn connect_us(&self) -> Option<u32> {
+        self.connect_us.get()
     }
 
     pub fn local(&self) -> SocketAddr {
@@ -146,7 +168,7 @@ impl History {
 
     /// Probes of the round that goes on that this host dropped itself.
     pub fn dropped(&self) -> u32 {
-        self.round.dropped
+        self.round.as_ref().map_or(0, |round| round.dropped)
     }
 
     /// How old it was, milliseconds, where its beginning was seen.
@@ -156,7 +178,7 @@ impl History {
 
     /// Whether these are its ends. A namespace that is not known is no difference.
     pub fn is_between(&self, netns: Option<u32>, local: SocketAddr, remote: SocketAddr) -> bool {
-        let elsewhere = self.netns.zip(netns).is_some_and(|(one, other)| one != other);
+        let elsewhere = self.netns().zip(netns).is_some_and(|(one, other)| one != other);
         !elsewhere && self.local == local.into() && self.remote == remote.into()
     }
 
@@ -164,7 +186,7 @@ impl History {
     pub fn timeline(&self) -> Timeline {
         let mut timeline = self.story.as_ref().map(|story| story.timeline()).unwrap_or_default();
         timeline.chapters.extend(self.calm.chapter());
-        timeline.chapters.extend(self.round.chapter(self.settings, None));
+        timeline.chapters.extend(self.round.as_ref().and_then(|round| round.chapter(self.settings(), None)));
         timeline
     }
 
@@ -178,23 +200,26 @@ impl History {
         let Some(connection) = event.body.connection() else { return };
         let at = event.mono_ns;
         self.last_ns = self.last_ns.max(at);
-        self.owner = connection.owner.or(self.owner);
-        let settings = connection.settings;
+        if connection.owner.is_some() {
+            self.owner = connection.owner.into();
+        }
+        let settings = connection.settings.or(self.settings());
         match &event.body {
             Body::Open(_, Open { how, connect_us }) => {
                 self.how = *how;
-                self.connect_us = connect_us.and_then(|us| u32::try_from(us).ok());
-                self.settings = settings.or(self.settings);
+                self.connect_us = (*connect_us).into();
+                self.settings = settings.into();
                 let probes = connection.probes_out.unwrap_or(0);
                 self.tally.began(probes);
-                self.round = Round { probes, from_ns: at, to_ns: at, ..Round::default() };
+                let round = Round { probes, from_ns: at, to_ns: at, ..Round::default() };
+                self.round = (probes > 0).then(|| Box::new(round));
             }
             Body::Settings(_, changed) => {
-                self.settings = settings.or(self.settings);
-                self.add(Chapter { from_ns: at, to_ns: at, what: What::Settings { to: settings, by: changed.by } });
+                self.settings = settings.into();
+                self.add(Chapter { from_ns: at, to_ns: at, what: What::Settings { to: connection.settings, by: changed.by } });
             }
             Body::Probe(_, probe) => {
-                self.settings = settings.or(self.settings);
+                self.settings = settings.into();
                 self.probe(at, probe);
             }
             // That the timer comes too early after other traffic is the rule, and no news.
@@ -225,26 +250,27 @@ impl History {
         self.tally.probe(probe.n);
         if before == 0 || self.tally.pending <= before {
             self.end_round(None);
-            self.round.from_ns = at;
         }
-        let dropped = u32::from(probe.result == Some(ProbeResult::DroppedLocally));
-        self.round = Round { probes: self.tally.pending, dropped: self.round.dropped + dropped, to_ns: at, ..self.round };
+        let round = self.round.get_or_insert_with(|| Box::new(Round { from_ns: at, ..Round::default() }));
+        (round.probes, round.to_ns) = (self.tally.pending, at);
+        round.dropped += u32::from(probe.result == Some(ProbeResult::DroppedLocally));
     }
 
     fn reply(&mut self, at: u64, reply: &Reply) {
-        if self.round.probes == 1 && reply.kind == ReplyKind::Ack {
-            self.calm.add(self.round.from_ns, at, reply);
-            self.round = Round::default();
+        let Some(round) = &mut self.round else { return };
+        if round.probes == 1 && reply.kind == ReplyKind::Ack {
+            self.calm.add(round.from_ns, at, reply);
+            self.round = None;
         } else {
-            self.round.to_ns = at;
+            round.to_ns = at;
             self.end_round(Some(reply));
         }
     }
 
     /// The round becomes a chapter.
     fn end_round(&mut self, end: Option<&Reply>) {
-        let round = std::mem::take(&mut self.round);
-        if let Some(chapter) = round.chapter(self.settings, end) {
+        let round = self.round.take();
+        if let Some(chapter) = round.and_then(|round| round.chapter(self.settings(), end)) {
             self.add(chapter);
         }
     }

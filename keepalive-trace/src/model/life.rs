@@ -8,7 +8,11 @@ use super::{
 
 /// What a connection's next events depend on, beside its history.
 #[derive(Clone, Debug, Default)]
-pub struct Life {
+pub struct Life(Option<Box<Rest>>);
+
+/// What most connections have none of, most of the time.
+#[derive(Clone, Debug, Default)]
+struct Rest {
     /// The last probe that left this host and is not answered.
     sent: Option<Sent>,
     signs: Option<Box<Signs>>,
@@ -44,9 +48,32 @@ impl News {
 }
 
 impl Life {
+    fn sent(&self) -> Option<Sent> {
+        self.0.as_ref()?.sent
+    }
+
+    fn set_sent(&mut self, sent: Option<Sent>) {
+        if let Some(rest) = &mut self.0 {
+            rest.sent = sent;
+            if sent.is_none() && rest.signs.is_none() {
+                self.0 = None;
+            }
+        } else if sent.is_some() {
+            self.0 = Some(Box::new(Rest { sent, signs: None }));
+        }
+    }
+
+    fn signs(&mut self) -> &mut Signs {
+        self.0.get_or_insert_default().signs.get_or_insert_default()
+    }
+
+    fn seen_signs(&self) -> Option<&Signs> {
+        self.0.as_ref()?.signs.as_deref()
+    }
+
     /// The answer that this sighting shows: the socket's own clock says that an ACK came after the last probe.
     pub fn answer(&mut self, sighting: &Sighting, history: &History, hz: u32) -> Option<Reply> {
-        let sent = self.sent.filter(|_| history.tally.pending > 0)?;
+        let sent = self.sent().filter(|_| history.tally.pending > 0)?;
         let rtt_us = match &sighting.what {
             What::Acked => Some(sighting.mono_ns.saturating_sub(sent.mono_ns) / 1000),
             _ => {
@@ -56,14 +83,14 @@ impl Life {
                 (now.moved == then.moved).then(|| u64::from(jiffies) * 1_000_000 / u64::from(hz.max(1)))
             }
         };
-        self.sent = None;
+        self.set_sent(None);
         let precision = if sighting.what == What::Acked { Precision::Exact } else { Precision::Jiffy };
         Some(Reply { n: Some(sent.n), kind: ReplyKind::Ack, rtt_us, precision, missed: sent.n.saturating_sub(1) })
     }
 
     /// The change of settings that this sighting shows.
     pub fn change(&self, sighting: &Sighting, history: &History) -> Option<Changed> {
-        let differ = sighting.socket.settings.is_some() && sighting.socket.settings != history.settings;
+        let differ = sighting.socket.settings.is_some() && sighting.socket.settings != history.settings();
         if !differ || !sighting.what.shows_settings() {
             return None;
         }
@@ -83,16 +110,16 @@ impl Life {
                 match probe.result {
                     // Where nobody saw the result, it went out as nearly all do.
                     Some(ProbeResult::Sent) | None => {
-                        self.sent = Some(Sent { mono_ns: sighting.mono_ns, clock: socket.clock, n });
+                        self.set_sent(Some(Sent { mono_ns: sighting.mono_ns, clock: socket.clock, n }));
                     }
-                    Some(ProbeResult::DroppedLocally) if n == 1 => self.sent = None,
+                    Some(ProbeResult::DroppedLocally) if n == 1 => self.set_sent(None),
                     Some(ProbeResult::DroppedLocally | ProbeResult::Congested) => {}
                 }
                 Some(News::Probe(probe.clone()))
             }
             What::Timer(timer) => Some(News::Timer(timer.clone())),
             What::Reset(reset) => {
-                let signs = self.signs.get_or_insert_default();
+                let signs = self.signs();
                 match reset.cause {
                     Some(cause) => signs.timer = Some(cause),
                     None => {
@@ -109,16 +136,17 @@ impl Life {
             }
             What::PeerReset => {
                 let on_probe = history.tally.pending > 0 && socket.probes_out.is_some_and(|out| out > 0);
-                let sent = self.sent.take().filter(|_| on_probe);
+                let sent = self.sent().filter(|_| on_probe);
+                self.set_sent(None);
                 let on_probe = on_probe.then(|| sent.map_or(history.tally.pending, |sent| sent.n));
-                self.signs.get_or_insert_default().peer_reset.get_or_insert(PeerReset { on_probe, orphan: socket.orphan });
+                self.signs().peer_reset.get_or_insert(PeerReset { on_probe, orphan: socket.orphan });
                 let rtt_us = sent.map(|sent| sighting.mono_ns.saturating_sub(sent.mono_ns) / 1000);
                 let n = on_probe?;
                 let missed = n.saturating_sub(1);
                 Some(News::Reply(Reply { n: Some(n), kind: ReplyKind::Reset, rtt_us, precision: Precision::Exact, missed }))
             }
             What::Aborted { by } => {
-                self.signs.get_or_insert_default().aborted.get_or_insert(*by);
+                self.signs().aborted.get_or_insert(*by);
                 None
             }
             // The tracker's: they begin and end the history.
@@ -133,12 +161,12 @@ impl Life {
 
     /// Whether something is still to come that says more about the end.
     pub fn awaits_more(&self, closed: &Closed) -> bool {
-        judge::awaits_more(self.signs.as_deref().unwrap_or(&Signs::default()), closed)
+        judge::awaits_more(self.seen_signs().unwrap_or(&Signs::default()), closed)
     }
 
     /// The end, judged from all that was seen.
     pub fn end(&self, closed: &Closed, orphan: bool, idle_ms: Option<u64>, history: &History, at_ns: u64) -> End {
-        let signs = self.signs.as_deref().cloned().unwrap_or_default();
+        let signs = self.seen_signs().cloned().unwrap_or_default();
         let pending = history.tally.pending;
         let evidence = Evidence {
             unanswered: pending,
@@ -146,14 +174,14 @@ impl Life {
             signs: &signs,
             closed,
             orphan,
-            settings: history.settings,
+            settings: history.settings(),
             idle_ms,
         };
         let verdict = judge::judge(&evidence);
         End {
             verdict,
             errno: closed.errno.filter(|_| !orphan),
-            probes_sent: history.tally.probes,
+            probes_sent: history.tally.probes(),
             unanswered: history.tally.unanswered + pending,
             age_ms: closed.trying_us.map(|us| us / 1000).or_else(|| history.age_ms(at_ns)),
             why: judge::why(verdict, &evidence),

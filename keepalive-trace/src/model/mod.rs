@@ -4,6 +4,7 @@ pub mod event;
 pub mod history;
 pub mod judge;
 pub mod life;
+mod names;
 pub mod owner;
 pub mod selection;
 pub mod settings;

@@ -3,7 +3,9 @@ use hashbrown::HashTable;
 
 /// Entries of a page: the slab grows by pages, and never copies itself.
 const PAGE: usize = 1024;
-const NONE: u32 = u32::MAX;
+/// Links use the uppermost bit for what else is to be known of a node.
+const FLAG: u32 = 1 << 31;
+const NONE: u32 = FLAG - 1;
 
 /// Where an entry is, as long as it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +26,37 @@ pub struct Table<T> {
 #[derive(Debug)]
 struct Node<T> {
     socket: u64,
-    before: u32,
-    after: u32,
-    ended: bool,
-    indexed: bool,
+    /// Flagged when it has ended.
+    before: Link,
+    /// Flagged when the index has it.
+    after: Link,
     value: T,
+}
+
+/// To another node, with a flag.
+#[derive(Clone, Copy, Debug)]
+struct Link(u32);
+
+impl Link {
+    fn new(slot: u32, flag: bool) -> Self {
+        Self(slot | if flag { FLAG } else { 0 })
+    }
+
+    fn slot(self) -> u32 {
+        self.0 & !FLAG
+    }
+
+    fn flag(self) -> bool {
+        self.0 & FLAG != 0
+    }
+
+    fn set_slot(&mut self, slot: u32) {
+        *self = Self::new(slot, self.flag());
+    }
+
+    fn set_flag(&mut self, flag: bool) {
+        *self = Self::new(self.slot(), flag);
+    }
 }
 
 /// A list through the nodes, the oldest first.
@@ -63,7 +91,7 @@ impl<T> Table<T> {
     }
 
     pub fn is_ended(&self, slot: Slot) -> bool {
-        self.node(slot.0).ended
+        self.node(slot.0).before.flag()
     }
 
     /// A new living entry, which is from now on what [`Self::find`] finds; and the one that had to go for it.
@@ -71,7 +99,7 @@ impl<T> Table<T> {
         if let Some(Slot(old)) = self.find(socket) {
             self.unindex(old);
         }
-        let node = Node { socket, before: NONE, after: NONE, ended: false, indexed: true, value };
+        let node = Node { socket, before: Link::new(NONE, false), after: Link::new(NONE, true), value };
         let (slot, evicted) = if let Some(Slot(slot)) = self.next_to_go() {
             self.unlink(slot);
             self.unindex(slot);
@@ -101,7 +129,7 @@ impl<T> Table<T> {
 
     /// It was seen just now.
     pub fn touch(&mut self, slot: Slot) {
-        if !self.node(slot.0).ended {
+        if !self.is_ended(slot) {
             self.unlink(slot.0);
             self.link(slot.0);
         }
@@ -110,7 +138,7 @@ impl<T> Table<T> {
     /// It has ended: it goes before all that live.
     pub fn end(&mut self, slot: Slot) {
         self.unlink(slot.0);
-        self.node_mut(slot.0).ended = true;
+        self.node_mut(slot.0).before.set_flag(true);
         self.link(slot.0);
     }
 
@@ -129,7 +157,8 @@ impl<T> Table<T> {
 
     fn unindex(&mut self, slot: u32) {
         let node = self.node_mut(slot);
-        if std::mem::take(&mut node.indexed) {
+        if node.after.flag() {
+            node.after.set_flag(false);
             let hash = hash(node.socket);
             if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
                 entry.remove();
@@ -143,30 +172,32 @@ impl<T> Table<T> {
 
     /// To the end of its queue.
     fn link(&mut self, slot: u32) {
-        let ended = self.node(slot).ended;
+        let ended = self.is_ended(Slot(slot));
         let queue = self.queue(ended);
         let last = std::mem::replace(&mut queue.last, slot);
         if last == NONE {
             queue.first = slot;
         } else {
-            self.node_mut(last).after = slot;
+            self.node_mut(last).after.set_slot(slot);
         }
         let node = self.node_mut(slot);
-        (node.before, node.after) = (last, NONE);
+        node.before.set_slot(last);
+        node.after.set_slot(NONE);
     }
 
     /// Out of its queue.
     fn unlink(&mut self, slot: u32) {
-        let &Node { before, after, ended, .. } = self.node(slot);
+        let &Node { before, after, .. } = self.node(slot);
+        let (before, after, ended) = (before.slot(), after.slot(), before.flag());
         if before == NONE {
             self.queue(ended).first = after;
         } else {
-            self.node_mut(before).after = after;
+            self.node_mut(before).after.set_slot(after);
         }
         if after == NONE {
             self.queue(ended).last = before;
         } else {
-            self.node_mut(after).before = before;
+            self.node_mut(after).before.set_slot(before);
         }
     }
 }

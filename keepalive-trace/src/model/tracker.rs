@@ -2,12 +2,14 @@
 use std::{
     collections::VecDeque,
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
 };
 
 use super::{
     event::{Body, ConnId, Connection, Event, How, Lost, Open, Outcome, Place, Stop},
     history::History,
     life::Life,
+    names::Names,
     owner::{Owner, Owners},
     sighting::{Closed, Sighting, Socket, What},
     state::State,
@@ -37,6 +39,7 @@ pub struct Tracker {
     /// Whose connections are told.
     wanted: Owners,
     table: Table<Entry>,
+    cgroups: Names,
     /// Who holds sockets that are about to be seen for the first time, by socket.
     expected: Vec<Holding>,
     /// What is seen now are the connections that are there already, and what happens to them meanwhile.
@@ -51,6 +54,8 @@ pub struct Tracker {
 struct Entry {
     history: History,
     life: Life,
+    /// The socket's cgroup, by its number among the tracker's names.
+    cgroup: u32,
     /// The socket's when it was seen last.
     state: State,
     /// Its opening was told, and so all else is.
@@ -72,6 +77,7 @@ impl Tracker {
             hz,
             wanted,
             table,
+            cgroups: Names::default(),
             expected: Vec::new(),
             looking_around: false,
             unsettled: VecDeque::new(),
@@ -129,7 +135,7 @@ impl Tracker {
             let Some(slot) = held.first().and_then(|holding| self.table.find(holding.socket)) else { continue };
             let history = &self.table.get(slot).history;
             if let Some(owner) = chosen(&self.wanted, held, history) {
-                self.table.get_mut(slot).history.owner = Some(owner);
+                self.table.get_mut(slot).history.set_owner(Some(owner));
             }
         }
     }
@@ -181,7 +187,7 @@ impl Tracker {
             } else if !matches!(what, What::Connected { .. }) || self.table.get(slot).state == State::SYN_SENT {
                 let entry = self.table.get_mut(slot);
                 entry.state = socket.state;
-                entry.history.owner = what.holder().or(entry.history.owner);
+                entry.history.set_owner(what.holder().or(entry.history.owner()));
                 return Some(slot);
             }
         }
@@ -225,8 +231,9 @@ impl Tracker {
             self.settle_slot(slot, out);
         }
         let (history, event) = opened(first, *mono_ns, Open { how, connect_us });
-        let told = self.wanted.wants(history.owner.as_ref().map(|owner| &owner.task));
-        let entry = Entry { history, life: Life::default(), state: socket.state, told };
+        let told = self.wanted.wants(history.owner().as_ref().map(|owner| &owner.task));
+        let cgroup = socket.cgroup.as_ref().map_or(0, |path| self.cgroups.number(path));
+        let entry = Entry { history, life: Life::default(), cgroup, state: socket.state, told };
         let (slot, evicted) = self.table.insert(socket.address, entry);
         // Of what was not asked for, nobody misses anything.
         self.forgotten += u64::from(evicted.is_some_and(|evicted| evicted.told));
@@ -241,15 +248,15 @@ impl Tracker {
     /// does for whoever has only the events.
     fn introduce(&mut self, slot: Slot, at_ns: u64, socket: &Socket, out: &mut Vec<Event>) {
         let Entry { history, told, .. } = self.table.get_mut(slot);
-        let wanted = self.wanted.wants(history.owner.as_ref().map(|owner| &owner.task));
+        let wanted = self.wanted.wants(history.owner().as_ref().map(|owner| &owner.task));
         if *told || !wanted || history.verdict.is_some() {
             return;
         }
-        let known = Open { how: history.how, connect_us: history.connect_us.map(u64::from) };
+        let known = Open { how: history.how, connect_us: history.connect_us().map(u64::from) };
         let first = Connection {
-            settings: history.settings,
+            settings: history.settings(),
             probes_out: Some(history.tally.pending),
-            ..socket.connection(history.id, history.owner)
+            ..socket.connection(history.id, history.owner())
         };
         let event;
         (*history, event) = opened(first, at_ns, known);
@@ -262,8 +269,8 @@ impl Tracker {
         let entry = self.table.get_mut(slot);
         // Whoever closes held it to the end, but for the one that closes a listener with what nobody had accepted.
         if let Some(task) = closed.by.filter(|_| !closed.unaccepted) {
-            let holders = entry.history.owner.filter(|owner| owner.task.pid == task.pid).map_or(1, |owner| owner.holders);
-            entry.history.owner = Some(Owner { task, holders });
+            let holders = entry.history.owner().filter(|owner| owner.task.pid == task.pid).map_or(1, |owner| owner.holders);
+            entry.history.set_owner(Some(Owner { task, holders }));
         }
         if entry.life.awaits_more(closed) {
             self.table.end(slot);
@@ -305,7 +312,8 @@ impl Tracker {
     /// Writes an event into its connection's history, and hands it out where its opening was.
     fn tell(&mut self, slot: Slot, at_ns: u64, socket: &Socket, body: impl FnOnce(Connection) -> Body, out: &mut Vec<Event>) {
         let entry = self.table.get_mut(slot);
-        let event = Event { mono_ns: at_ns, body: body(connection(socket, &entry.history)) };
+        let cgroup = self.cgroups.name(entry.cgroup).cloned();
+        let event = Event { mono_ns: at_ns, body: body(connection(socket, &entry.history, cgroup)) };
         entry.history.apply(&event);
         if !entry.told {
             return;
@@ -335,7 +343,7 @@ impl Tracker {
     /// Of an ended connection: what is still told, or still counts for its verdict.
     fn last_words(&mut self, slot: Slot, what: &What) -> Option<Slot> {
         let entry = self.table.get_mut(slot);
-        entry.history.owner = what.holder().or(entry.history.owner);
+        entry.history.set_owner(what.holder().or(entry.history.owner()));
         let told = matches!(what, What::Reset(_) | What::Timer(_));
         let counts = !matches!(what, What::Closed(_)) && entry.history.verdict.is_none();
         (told || counts).then_some(slot)
@@ -351,9 +359,9 @@ fn opened(first: Connection, at_ns: u64, open: Open) -> (History, Event) {
 }
 
 /// The connection at an event. What this sighting leaves out is as it was before.
-fn connection(socket: &Socket, history: &History) -> Connection {
-    let seen = socket.connection(history.id, history.owner);
-    Connection { cgroup: seen.cgroup.or_else(|| history.cgroup.clone()), settings: seen.settings.or(history.settings), ..seen }
+fn connection(socket: &Socket, history: &History, cgroup: Option<Arc<str>>) -> Connection {
+    let seen = socket.connection(history.id, history.owner());
+    Connection { cgroup: seen.cgroup.or(cgroup), settings: seen.settings.or(history.settings()), ..seen }
 }
 
 /// What is known of a connection whose socket now is another's.
@@ -364,11 +372,11 @@ fn remembered(history: &History, now: &Socket) -> Socket {
         family: now.family,
         local: history.local(),
         remote: history.remote(),
-        netns: history.netns,
+        netns: history.netns(),
         cgroup: None,
         state: State::CLOSE,
         orphan: false,
-        settings: history.settings,
+        settings: history.settings(),
         idle_ms: None,
         probes_out: None,
         clock: None,

@@ -80,7 +80,7 @@ fn story(
     time: &impl Fn(u64, &mut Vec<u8>) -> io::Result<()>,
     out: &mut Vec<u8>,
 ) -> Result<()> {
-    let owner = history.owner.map_or_else(|| "-".to_owned(), |owner| detail::named(owner.task));
+    let owner = history.owner().map_or_else(|| "-".to_owned(), |owner| detail::named(owner.task));
     let ended = match (history.verdict, history.errno) {
         (Some(verdict), Some(errno)) => format!("{}, {errno}", verdict.name()),
         (Some(verdict), None) => verdict.name().to_owned(),
@@ -92,11 +92,11 @@ fn story(
     if let Some(why) = history.why() {
         writeln!(out, "  {}", escape(why))?;
     }
-    let opened = match history.connect_us {
+    let opened = match history.connect_us() {
         Some(us) => format!("{} in {}", history.how.name(), detail::milliseconds(us.into())),
         None => history.how.name().to_owned(),
     };
-    let settings = history.settings.map_or_else(String::new, |settings| format!(", {}", detail::in_force(&settings)));
+    let settings = history.settings().map_or_else(String::new, |settings| format!(", {}", detail::in_force(&settings)));
     let mut at = Vec::new();
     time(history.opened_ns, &mut at)?;
     writeln!(out, "  {:>12}  {opened}{settings}", String::from_utf8_lossy(&at))?;

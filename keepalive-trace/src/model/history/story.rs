@@ -1,6 +1,4 @@
 //! What happened on a connection, in chapters: as many as a person reads, however long it lived.
-use std::collections::VecDeque;
-
 use crate::model::{
     event::{Outcome, Reply},
     owner::Task,
@@ -46,16 +44,15 @@ pub struct Timeline {
 /// What most connections have none of.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Story {
-    first: Vec<Chapter>,
-    last: VecDeque<Chapter>,
+    /// The first ones, then the last ones.
+    chapters: Vec<Chapter>,
     omitted: u32,
-    why: String,
+    why: Box<str>,
 }
 
 impl Story {
     pub(super) fn timeline(&self) -> Timeline {
-        let chapters = self.first.iter().chain(&self.last).cloned().collect();
-        Timeline { chapters, omitted: self.omitted, gap: self.first.len() }
+        Timeline { chapters: self.chapters.clone(), omitted: self.omitted, gap: self.chapters.len().min(FIRST) }
     }
 
     pub(super) fn why(&self) -> &str {
@@ -63,24 +60,24 @@ impl Story {
     }
 
     pub(super) fn conclude(&mut self, why: &str) {
-        why.clone_into(&mut self.why);
+        self.why = why.into();
     }
 
     pub(super) fn add(&mut self, chapter: Chapter) {
-        if self.first.len() < FIRST {
-            self.first.push(chapter);
-            return;
-        }
-        self.last.push_back(chapter);
-        if self.last.len() > LAST {
-            self.last.pop_front();
+        if self.chapters.len() == FIRST + LAST {
+            self.chapters.remove(FIRST);
             self.omitted += 1;
         }
+        // Most stories are short.
+        if self.chapters.len() < FIRST {
+            self.chapters.reserve_exact(1);
+        }
+        self.chapters.push(chapter);
     }
 
     /// Counts `what` into the last chapter, if that is of the same kind.
     pub(super) fn again(&mut self, at: u64, what: &What) -> bool {
-        let Some(chapter) = self.last.back_mut().or(self.first.last_mut()) else { return false };
+        let Some(chapter) = self.chapters.last_mut() else { return false };
         match (&mut chapter.what, what) {
             (What::Congested { times }, What::Congested { .. }) => *times += 1,
             (What::Silent { outcome, times }, What::Silent { outcome: new, .. }) if outcome == new => *times += 1,

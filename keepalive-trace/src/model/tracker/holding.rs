@@ -20,10 +20,10 @@ pub(super) fn chosen(wanted: &Owners, held: &[Holding], history: &History) -> Op
     let ports = (history.local().port(), history.remote().port());
     let is_it = |holding: &&Holding| {
         (holding.local_port, holding.remote_port) == ports
-            && history.netns.zip(holding.netns).is_none_or(|(one, other)| one == other)
+            && history.netns().zip(holding.netns).is_none_or(|(one, other)| one == other)
     };
     let tasks = || held.iter().filter(is_it).map(|holding| holding.task);
-    let opener = history.owner.map(|owner| owner.task.pid);
+    let opener = history.owner().map(|owner| owner.task.pid);
     let asked = tasks().find(|task| !wanted.all() && wanted.wants(Some(task)));
     let task = asked.or_else(|| tasks().find(|task| Some(task.pid) == opener)).or_else(|| tasks().next())?;
     Some(Owner { task, holders: u32::try_from(tasks().count()).unwrap_or(u32::MAX) })

@@ -5,7 +5,7 @@ use super::*;
 use crate::model::{
     errno::Errno,
     event::{Family, Outcome, Probe, ProbeResult, Reset, Timer},
-    history::{Tally, Timeline},
+    history::Timeline,
     owner::{Comm, Task},
     settings::{Origin, Settings, Sourced},
     sighting::{Clock, Left},
@@ -169,8 +169,8 @@ impl Run {
 
 /// All that a history says.
 fn essence(history: &History) -> impl PartialEq + std::fmt::Debug + use<> {
-    let ends = (history.local(), history.remote(), history.netns, history.owner);
-    let known = (history.how, history.connect_us, history.opened_ns, history.last_ns, history.settings);
+    let ends = (history.local(), history.remote(), history.netns(), history.owner());
+    let known = (history.how, history.connect_us(), history.opened_ns, history.last_ns, history.settings());
     let end = (history.verdict, history.errno, history.why().map(str::to_owned));
     let timeline: Timeline = history.timeline();
     (history.id, ends, known, history.tally, end, timeline)

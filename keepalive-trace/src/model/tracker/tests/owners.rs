@@ -108,7 +108,7 @@ fn a_connection_whose_owner_is_found_out_later_is_told_from_then_on_with_its_ope
     run.tracker.held(&[holds(1, nginx())]);
     assert_eq!(run.see(1000, Socket { probes_out: Some(1), ..socket(1) }, probe(2)), ["A open first-event", "A probe 2"]);
     let history = run.tracker.histories().next().unwrap();
-    assert_eq!((history.tally.probes, history.tally.pending, history.opened_ns), (2, 2, 1000 * MS));
+    assert_eq!((history.tally.probes(), history.tally.pending, history.opened_ns), (2, 2, 1000 * MS));
     assert!(run.see(1500, socket(2), What::Snapshot).is_empty());
     assert_eq!(run.see(2000, dead(2), goodbye()), ["B open snapshot", "B end peer-close"], "who closes it has owned it");
 }

@@ -39,7 +39,7 @@ fn an_answer_says_how_many_probes_before_it_were_missed() {
     let told = run.see(4000, clocked(2000, 1751), timer(Outcome::NotIdle));
     assert_eq!(told, ["A ack 3 in 4000 us jiffy, missed 2", "A timer not-idle"]);
     let tally = run.tracker.histories().next().unwrap().tally;
-    assert_eq!((tally.probes, tally.answered, tally.unanswered, tally.pending), (3, 1, 2, 0));
+    assert_eq!((tally.probes(), tally.answered, tally.unanswered, tally.pending), (3, 1, 2, 0));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_round_that_was_under_way_at_the_snapshot_is_counted_from_there() {
     run.see(500, Socket { probes_out: Some(2), ..clocked(1000, 100) }, What::Snapshot);
     run.see(1000, clocked(1125, 100), probe(3));
     let history = run.tracker.histories().next().unwrap();
-    assert_eq!((history.tally.probes, history.tally.pending), (3, 3));
+    assert_eq!((history.tally.probes(), history.tally.pending), (3, 3));
     let chapters = history.timeline().chapters;
     assert_eq!((chapters.len(), chapters[0].from_ns, chapters[0].to_ns), (1, 500 * MS, 1000 * MS));
 }
