@@ -167,7 +167,7 @@ impl<F: FnMut(&Sighting)> Life<'_, F> {
             }),
             idle_ms: Some(silent_ms),
             probes_out: Some(probes_out),
-            clock: Some(Clock { now: jiffies, acked: jiffies.wrapping_sub((silent_ms / JIFFY) as u32) }),
+            clock: Some(Clock { now: jiffies, acked: jiffies.wrapping_sub((silent_ms / JIFFY) as u32), moved: 0 }),
         };
         (self.see)(&Sighting { mono_ns: self.now, socket, what });
         self.now += 1;
