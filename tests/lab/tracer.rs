@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::{
+    fcntl::{FcntlArg, fcntl},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -19,6 +20,9 @@ use crate::{clock, event::Event, netns::Id, pair::Connection, schema};
 
 /// How long the tracer may take to be ready, and to stop: loading programs is slow on an emulated machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Bytes of the pipe to the tracer, so that it has not to wait for the listener, who on one CPU may have to wait for a test.
+const PIPE: i32 = 1 << 20;
 
 /// How the tracer hooks into the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +128,7 @@ impl Tracer {
         let mut child = command.spawn().with_context(|| format!("cannot start {}", binary().display()))?;
         let heard = Arc::new(Heard::default());
         let stdout = child.stdout.take().context("no stdout")?;
+        fcntl(&stdout, FcntlArg::F_SETPIPE_SZ(PIPE)).context("F_SETPIPE_SZ")?;
         let mut stderr = child.stderr.take().context("no stderr")?;
         let listener = Arc::clone(&heard);
         let output = thread::spawn(move || listener.listen(BufReader::new(stdout)));

@@ -115,7 +115,8 @@ fn goes_as_it_should(tracer: Arc<Tracer>) -> Result<()> {
     let finished = Arc::into_inner(tracer).context("a test still holds it")?.stop()?;
     ensure!(finished.status.success(), "it ended with {}: {}", finished.status, finished.errors);
     let stop = finished.stop_line()?;
-    ensure!(stop.lost == Some(0), "it lost events: {stop:?}");
+    let lost: Vec<_> = finished.events.iter().filter(|event| event.kind == "lost").collect();
+    ensure!(stop.lost == Some(0), "it lost events: {stop:?}: {lost:?}");
     Ok(())
 }
 

@@ -119,6 +119,8 @@ fn answers(frames: &[&Frame], from: SocketAddr, to: SocketAddr) -> Vec<Answer> {
         match (segment.from == from, bare) {
             (true, _) if *kind == Kind::Probe => bare = Some(true),
             (true, Some(_)) if matches!(kind, Kind::Data | Kind::Fin) => bare = Some(false),
+            // After that nobody listens.
+            (true, Some(_)) if *kind == Kind::Reset => bare = None,
             (false, Some(nothing_else)) if segment.from == to && !asks(*kind) => {
                 let bare_segment = matches!(kind, Kind::Ack | Kind::Reset);
                 answers.push(Answer { kind: *kind, bare: nothing_else && bare_segment });
