@@ -194,7 +194,8 @@ fn timer_outcome(number: u8) -> Option<Outcome> {
 }
 
 fn comm(words: [u64; 2]) -> Comm {
-    Comm(zerocopy::transmute!(words))
+    let bytes: [u8; 16] = zerocopy::transmute!(words);
+    bytes.into()
 }
 
 #[cfg(test)]

@@ -3,13 +3,23 @@ use std::{borrow::Cow, fmt};
 
 /// A task's name as the kernel keeps it: 15 bytes at most, padded with NULs. It need not be UTF-8.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Comm(pub [u8; 16]);
+pub struct Comm([u8; 16]);
 
 impl Comm {
     /// Up to its NUL; bytes that are no UTF-8 are replaced.
     pub fn text(&self) -> Cow<'_, str> {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
         String::from_utf8_lossy(&self.0[..end])
+    }
+}
+
+impl From<[u8; 16]> for Comm {
+    /// What a longer name left behind the NUL is no part of the name: older kernels don't clear it.
+    fn from(mut bytes: [u8; 16]) -> Self {
+        if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
+            bytes[end..].fill(0);
+        }
+        Self(bytes)
     }
 }
 
@@ -80,8 +90,9 @@ mod tests {
 
     #[test]
     fn a_name_ends_at_its_nul_and_may_be_no_text_at_all() {
-        assert_eq!(Comm(*b"nginx\0garbage...").text(), "nginx");
-        assert_eq!(Comm([0xff; 16]).text().chars().count(), 16);
+        assert_eq!(Comm::from(*b"nginx\0garbage...").text(), "nginx");
+        assert_eq!(Comm::from(*b"nginx\0garbage..."), Comm::from("nginx"));
+        assert_eq!(Comm::from([0xff; 16]).text().chars().count(), 16);
         assert_eq!(Comm::from("a-name-that-is-much-too-long").text(), "a-name-that-is-");
     }
 
