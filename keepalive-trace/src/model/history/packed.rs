@@ -106,7 +106,7 @@ mod tests {
             });
             assert_eq!(PackedSettings::from(settings).get(), settings);
         }
-        let owner = Some(Owner { task: Task { pid: 0, comm: Comm([0xff; 16]) }, holders: 3 });
+        let owner = Some(Owner { task: Task { pid: 0, comm: Comm::from([0xff; 16]) }, holders: 3 });
         assert_eq!(PackedOwner::from(owner).get(), owner);
         assert_eq!([Some(0), Some(312)].map(|us| PackedMicros::from(us).get()), [Some(0), Some(312)]);
     }
