@@ -81,7 +81,7 @@ async fn trace(args: &TraceArgs) -> Result<()> {
     probes.detach();
     stream.drain(&mut probes, &mut tracker, |event| live.show(event))?;
     stream.finish(&mut tracker, |event| live.show(event))?;
-    log::info!("{} records read", stream.records());
+    stream.log();
     live.screen.show(&Event { mono_ns: facts::mono_ns(), body: Body::Stop(tracker.stop(live.shown)) })?;
     live.screen.sum_up(tracker.histories(), args.histories)?;
     live.screen.flush()

@@ -1,5 +1,8 @@
 //! What was lost on the way, counted wherever it can be.
-use std::{fs, os::fd::AsRawFd as _};
+use std::{
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -21,8 +24,8 @@ struct Totals {
 /// Watches the kernel side's counters, and the kernel's own count of skipped runs.
 pub struct Losses {
     counters: PerCpuArray<MapData, u64>,
-    /// Where the kernel tells of each loaded program.
-    fdinfo: Vec<String>,
+    /// Each loaded program's name, and where the kernel tells of it.
+    fdinfo: Vec<(String, String)>,
     /// How often the hooked functions were called, where the kernel does not count what it skips.
     hits: Vec<Hits>,
     /// What was counted while the programs were being attached one by one: these are no losses.
@@ -39,8 +42,8 @@ impl Losses {
     /// When the map of counters is missing or unreadable.
     pub fn watch(ebpf: &mut Ebpf, hits: Vec<Hits>) -> Result<Self> {
         let counters = ebpf.take_map("COUNTERS").context("the map COUNTERS is missing")?;
-        let fds = ebpf.programs().filter_map(|(_, program)| program.fd().ok());
-        let fdinfo = fds.map(|fd| format!("/proc/self/fdinfo/{}", std::os::fd::AsFd::as_fd(fd).as_raw_fd())).collect();
+        let fds = ebpf.programs().filter_map(|(name, program)| Some((name.to_owned(), program.fd().ok()?.as_fd().as_raw_fd())));
+        let fdinfo = fds.map(|(name, fd)| (name, format!("/proc/self/fdinfo/{fd}"))).collect();
         let mut losses = Self {
             counters: counters.try_into().context("the map COUNTERS is of another kind")?,
             fdinfo,
@@ -79,9 +82,14 @@ impl Losses {
     /// without exits are seen on every kernel. All see the same runs, so the largest number holds.
     fn skipped(&self) -> Result<u64> {
         let unpaired = self.counter(counter::UNPAIRED)?.saturating_sub(self.unpaired_at_start);
-        let missed: u64 = self.fdinfo.iter().filter_map(|path| misses(&fs::read_to_string(path).ok()?)).sum();
+        let missed: u64 = self.missed().map(|(_, missed)| missed).sum();
         let unseen = u64::try_from(self.unseen()? - self.unseen_at_start).unwrap_or(0);
         Ok(unpaired.max(missed).max(unseen))
+    }
+
+    /// How many runs of each program the kernel says that it skipped.
+    pub fn missed(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.fdinfo.iter().filter_map(|(name, path)| Some((name.as_str(), misses(&fs::read_to_string(path).ok()?)?)))
     }
 
     /// Calls of the hooked functions that our programs did not see. The calls are read first: a call that comes between then

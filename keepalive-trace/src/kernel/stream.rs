@@ -171,9 +171,12 @@ impl Stream {
         Ok(())
     }
 
-    /// Records that came out of the ring so far. With those that found it full, they are all that were to come.
-    pub fn records(&self) -> u64 {
-        self.records
+    /// Says for the log what was read, and which programs the kernel skipped.
+    pub fn log(&self) {
+        log::info!("{} records read", self.records);
+        for (name, missed) in self.losses.missed().filter(|(_, missed)| *missed > 0) {
+            log::info!("the kernel skipped {missed} runs of {name}");
+        }
     }
 
     /// Takes records out of the ring, `most` at a time; false when there were none.
