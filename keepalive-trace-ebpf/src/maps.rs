@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     helpers::bpf_ringbuf_query,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
 };
 use keepalive_trace_ebpf::{ABSENT, Config, Offsets, PORT_WORDS, Record, WAKE_NS, counter};
 
@@ -91,10 +91,11 @@ static RUN: PerCpuArray<Run> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static SCRATCH: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
 
-/// By socket. When there are too many at a time the oldest is forgotten: its connection then has no handshake time, or
-/// nobody who closed it.
+/// By socket, from `connect()` to its success, and from the FIN to the end. One that finds no room has no handshake time, or
+/// nobody who closed it. (A map that forgets the oldest takes so long over it that interrupts come in the middle, and what
+/// they do to other sockets the kernel then hides from us: since 6.x no program interrupts itself.)
 #[map]
-pub static DEEDS: LruHashMap<u64, Deed> = LruHashMap::with_max_entries(16_384, 0);
+pub static DEEDS: HashMap<u64, Deed> = HashMap::with_max_entries(16_384, 0);
 
 /// The socket of the `setsockopt()` in progress, by thread.
 #[map]
