@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of the pipe to the tracer, so that it has not to wait for the listener, who on one CPU may have to wait for a test.
 const PIPE: i32 = 1 << 20;
 
+/// Shorter than anything that a test waits for.
+const A_MOMENT: Duration = Duration::from_millis(5);
+
 /// How the tracer hooks into the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attach {
@@ -185,6 +188,8 @@ impl Tracer {
                 bail!("the tracer has not said {what} within {limit:?}");
             };
             drop(self.heard.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner));
+            // What comes in a rush is looked at together.
+            thread::sleep(A_MOMENT);
         }
     }
 
