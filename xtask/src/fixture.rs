@@ -13,13 +13,49 @@ mod btf;
 
 /// What is kept, with everything it contains by value.
 const ROOTS: [(u8, &[&str]); 3] = [
-    (kind::STRUCT, &["timer_list", "sock", "inet_connection_sock", "tcp_sock", "net", "cgroup", "kernfs_node", "bpf_link_info"]),
-    (kind::FUNC, &["tcp_keepalive_timer", "tcp_send_active_reset", "tcp_write_wakeup", "tcp_time_wait"]),
+    (
+        kind::STRUCT,
+        &[
+            "timer_list",
+            "sock",
+            "inet_connection_sock",
+            "tcp_sock",
+            "net",
+            "cgroup",
+            "kernfs_node",
+            "bpf_link_info",
+            "task_struct",
+            "file",
+            "inode",
+            "socket",
+        ],
+    ),
+    (
+        kind::FUNC,
+        &[
+            "tcp_keepalive_timer",
+            "tcp_send_active_reset",
+            "tcp_write_wakeup",
+            "tcp_time_wait",
+            "tcp_abort",
+            "security_sock_graft",
+            "tcp_set_keepalive",
+            "tcp_setsockopt",
+            "tcp_ack",
+        ],
+    ),
     (kind::ENUM, &["sk_rst_reason"]),
 ];
 
 /// Structs of which only these members are kept: they contain half the kernel.
-const KEEP: [(&str, &[&str]); 2] = [("net", &["ns", "ipv4"]), ("cgroup", &["self", "kn"])];
+const KEEP: [(&str, &[&str]); 6] = [
+    ("net", &["ns", "ipv4"]),
+    ("cgroup", &["self", "kn"]),
+    ("task_struct", &["tgid", "flags", "group_leader", "comm"]),
+    ("file", &["f_inode", "private_data"]),
+    ("inode", &["i_mode"]),
+    ("socket", &["sk"]),
+];
 
 /// Writes the essence of raw BTF, such as /sys/kernel/btf/vmlinux, to `out`.
 pub fn run(vmlinux_btf: &Path, out: &Path) -> Result<()> {

@@ -21,7 +21,7 @@ mod holding;
 pub use holding::Holding;
 use holding::chosen;
 
-/// How many histories are kept unless somebody says otherwise: about 25 MB.
+/// How many histories are kept unless somebody says otherwise: some 27 MB.
 pub const CAPACITY: usize = 100_000;
 
 /// A process that aborts sets the state first and then sends its reset. So long we wait for the reset, nanoseconds: far

@@ -10,6 +10,14 @@ pub fn seconds_or_unknown(ms: Option<i64>) -> String {
     ms.map_or_else(|| "unknown".to_owned(), seconds)
 }
 
+/// Microseconds: as milliseconds below a second.
+pub fn short(us: u64) -> String {
+    match us {
+        ..1_000_000 => format!("{:.3} ms", us as f64 / 1000.0),
+        _ => seconds(i64::try_from(us / 1000).unwrap_or(i64::MAX)),
+    }
+}
+
 /// `1 probe`, `3 probes`.
 pub fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
@@ -23,6 +31,11 @@ mod tests {
     fn seconds_are_never_mistaken_for_milliseconds() {
         assert_eq!(seconds(3996), "3.996 s");
         assert_eq!(seconds_or_unknown(None), "unknown");
+    }
+
+    #[test]
+    fn short_times_are_milliseconds_and_long_ones_seconds() {
+        assert_eq!([short(18), short(999_999), short(1_500_000)], ["0.018 ms", "999.999 ms", "1.500 s"]);
     }
 
     #[test]

@@ -6,18 +6,20 @@ use crate::model::{
     },
     owner::Task,
     settings::{Origin, Settings, Sourced},
-    units::{seconds, seconds_or_unknown},
+    state::State,
+    units::{seconds, seconds_or_unknown, short},
     wheel,
 };
 
 pub(super) fn open(connection: &Connection, Open { how, connect_us }: &Open) -> String {
     let how = match how {
         How::Snapshot => "there at the start",
+        How::Connect if connection.state == State::CLOSE => "tried to connect",
         How::Connect => "connected",
         How::Accept => "accepted",
         How::FirstEvent => "first seen",
     };
-    let took = connect_us.map_or_else(String::new, |us| format!(" in {}", milliseconds(us)));
+    let took = connect_us.map_or_else(String::new, |us| format!(" in {}", short(us)));
     format!("{how}{took}, {}", connection.settings.map_or_else(|| "settings unknown".to_owned(), |settings| in_force(&settings)))
 }
 
@@ -55,9 +57,9 @@ pub(super) fn reply(connection: &Connection, reply: &Reply) -> String {
 pub(super) fn answer(Reply { n: _, kind, rtt_us, precision, missed }: &Reply) -> String {
     let after = match (rtt_us, precision) {
         (None, _) => String::new(),
-        (Some(us), Precision::Exact) => format!(" after {}", milliseconds(*us)),
+        (Some(us), Precision::Exact) => format!(" after {}", short(*us)),
         (Some(0), Precision::Jiffy) => " within the jiffy".to_owned(),
-        (Some(us), Precision::Jiffy) => format!(" after {} (to the jiffy)", milliseconds(*us)),
+        (Some(us), Precision::Jiffy) => format!(" after {} (to the jiffy)", short(*us)),
     };
     let missed = if *missed > 0 { format!(", {missed} before it missed") } else { String::new() };
     match kind {
@@ -177,11 +179,6 @@ fn sourced<T: std::fmt::Display>(sourced: &Sourced<T>, unit: &str) -> String {
 
 fn number(value: Option<u32>) -> String {
     value.map_or_else(|| "?".to_owned(), |value| value.to_string())
-}
-
-/// Microseconds, as milliseconds with their unit.
-pub(super) fn milliseconds(us: u64) -> String {
-    format!("{:.3} ms", us as f64 / 1000.0)
 }
 
 /// How long after its deadline the timer fired, where somebody would miss that time. What the timer wheel's step for the

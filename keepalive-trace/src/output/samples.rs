@@ -7,6 +7,7 @@ use crate::model::{
         Attach, Body, Changed, ConnId, Connection, End, Event, Family, How, Lost, Open, Outcome, Place, Precision, Probe,
         ProbeResult, Reply, ReplyKind, Reset, Start, Stop, Sysctls, Timer,
     },
+    history::History,
     owner::{Comm, Owner, Task},
     settings::{Origin, Settings, Sourced},
     state::State,
@@ -54,7 +55,7 @@ pub(super) fn start() -> Event {
 
 fn open() -> Event {
     let open = Open { how: How::Connect, connect_us: Some(312) };
-    Event { mono_ns: 2 * SECOND + 7, body: Body::Open(connection(), open) }
+    Event { mono_ns: 2 * SECOND + 7, body: Body::Open(Connection { probes_out: Some(0), ..connection() }, open) }
 }
 
 fn changed() -> Event {
@@ -109,4 +110,30 @@ pub(super) fn all() -> Vec<Event> {
     let stop = Stop { events: 4, lost: 7, connections: 1, verdicts: BTreeMap::from([(Verdict::KeepaliveTimeout, 1)]) };
     let stop = Event { mono_ns: 8 * SECOND + 7, body: Body::Stop(stop) };
     vec![start(), open(), changed(), probe(), reply(), timer(), death(), end(), abort(), lost, stop]
+}
+
+/// What the run's events up to the end of the connection come to.
+pub(super) fn history() -> History {
+    let mut history = History::begin(&connection(), 2 * SECOND);
+    let ended = end().mono_ns;
+    all().iter().filter(|event| event.mono_ns <= ended).for_each(|event| history.apply(event));
+    history
+}
+
+/// One that was accepted and closed, and nothing else.
+pub(super) fn healthy() -> History {
+    let connection = || Connection { id: ConnId(0xcd), probes_out: Some(0), ..connection() };
+    let end = End {
+        verdict: Verdict::PeerClose,
+        errno: None,
+        probes_sent: 0,
+        unanswered: 0,
+        age_ms: Some(1000),
+        why: "the peer closed first, with FIN, then app[812] closed".to_owned(),
+    };
+    let mut history = History::begin(&connection(), SECOND);
+    let open = Open { how: How::Accept, connect_us: None };
+    history.apply(&Event { mono_ns: SECOND, body: Body::Open(connection(), open) });
+    history.apply(&Event { mono_ns: 2 * SECOND, body: Body::End(connection(), end) });
+    history
 }

@@ -10,7 +10,7 @@ use super::{detail, escape};
 use crate::model::{
     event::{Reply, Stop},
     history::{Chapter, History, Timeline, What},
-    units::{counted, seconds},
+    units::{counted, seconds, short},
 };
 
 /// So many stories are told unless all are asked for.
@@ -92,14 +92,10 @@ fn story(
     if let Some(why) = history.why() {
         writeln!(out, "  {}", escape(why))?;
     }
-    let opened = match history.connect_us() {
-        Some(us) => format!("{} in {}", history.how.name(), detail::milliseconds(us.into())),
-        None => history.how.name().to_owned(),
-    };
-    let settings = history.settings().map_or_else(String::new, |settings| format!(", {}", detail::in_force(&settings)));
+    let took = history.connect_us().map_or_else(String::new, |us| format!(" in {}", short(us.into())));
     let mut at = Vec::new();
     time(history.opened_ns, &mut at)?;
-    writeln!(out, "  {:>12}  {opened}{settings}", String::from_utf8_lossy(&at))?;
+    writeln!(out, "  {:>12}  {}{took}", String::from_utf8_lossy(&at), history.how.name())?;
     let since = |ns: u64| format!("+{}", seconds((ns.saturating_sub(history.opened_ns) / 1_000_000) as i64));
     let Timeline { chapters, omitted, gap } = history.timeline();
     for (index, Chapter { from_ns, to_ns, what }) in chapters.iter().enumerate() {
@@ -109,9 +105,9 @@ fn story(
         let until = if since(*to_ns) == since(*from_ns) { String::new() } else { format!(", until {}", since(*to_ns)) };
         writeln!(out, "  {:>12}  {}{until}", since(*from_ns), chapter(what))?;
     }
-    if history.verdict.is_some() {
-        writeln!(out, "  {:>12}  end", since(history.last_ns))?;
-    }
+    let settings = history.settings().map_or_else(|| "settings unknown".to_owned(), |settings| detail::in_force(&settings));
+    let last = if history.verdict.is_some() { "end" } else { "last seen" };
+    writeln!(out, "  {:>12}  {last}, with {settings}", since(history.last_ns))?;
     Ok(())
 }
 
@@ -120,7 +116,7 @@ fn chapter(what: &What) -> String {
         What::Healthy { rounds, slowest_us } => {
             let slowest = slowest_us.map_or_else(String::new, |us| match us {
                 0 => " within a jiffy".to_owned(),
-                us => format!(" after {} at most", detail::milliseconds(us.into())),
+                us => format!(" after {} at most", short(us.into())),
             });
             format!("{}, each answered{slowest}", counted((*rounds).into(), "probe"))
         }
@@ -146,5 +142,44 @@ fn chapter(what: &What) -> String {
             let by = by.map_or_else(String::new, |task| format!(", by {}", detail::named(task)));
             format!("settings: {to}{by}")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::samples;
+
+    fn printed(histories: &[&History], all: bool) -> String {
+        let mut out = Vec::new();
+        let time = |ns: u64, out: &mut Vec<u8>| write!(out, "{}", ns / 1_000_000);
+        worst(histories, all, ("<", ">"), time, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_story_is_a_few_lines_and_says_what_it_comes_from() {
+        let expected = "
+<10.0.0.5:51334 > 10.0.0.9:5432  app[812]  keepalive-timeout, ETIMEDOUT>
+  3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection
+          2000  connect in 0.312 ms
+      +1.000 s  settings: keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), by app[812]
+      +3.000 s  probes 1 to 2 of 3, the last answered by ACK after 4.000 ms (to the jiffy), until +3.250 s
+      +3.500 s  timer sent nothing: data-in-flight, 1 time
+      +4.250 s  end, with keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl)
+";
+        assert_eq!(printed(&[&samples::history()], false), expected);
+    }
+
+    #[test]
+    fn only_the_worst_are_told_unless_all_are_asked_for() {
+        let (bad, good) = (samples::history(), samples::healthy());
+        let told = printed(&[&good, &bad], false);
+        assert!(told.contains("keepalive-timeout") && !told.contains("peer-close"), "{told}");
+        assert!(told.ends_with("\nnothing went wrong on 1 other connection (--histories shows all)\n"), "{told}");
+        let all = printed(&[&good, &bad], true);
+        assert!(all.find("keepalive-timeout") < all.find("peer-close"), "{all}");
+        let many = vec![&bad; 12];
+        assert!(printed(&many, false).ends_with("\n2 more like these (--histories shows all)\n"));
     }
 }

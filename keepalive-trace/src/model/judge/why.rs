@@ -6,7 +6,7 @@ use crate::model::{
     settings::Settings,
     sighting::Left,
     state::State,
-    units::{counted, seconds, seconds_or_unknown},
+    units::{counted, seconds, seconds_or_unknown, short},
     verdict::Verdict,
 };
 
@@ -110,7 +110,7 @@ fn admin_kill(evidence: &Evidence<'_>) -> String {
 
 fn never_established(evidence: &Evidence<'_>) -> String {
     let closed = evidence.closed;
-    let after = closed.trying_us.map_or_else(String::new, |us| format!(" after {}", seconds((us / 1000) as i64)));
+    let after = closed.trying_us.map_or_else(String::new, |us| format!(" after {}", short(us)));
     match closed.errno {
         Some(Errno::CONNREFUSED) => format!("refused{after}: the peer answered the SYN with RST, nobody listens there"),
         Some(Errno::TIMEDOUT) => format!("nobody answered the SYN, which was sent again until the kernel gave up{after}"),

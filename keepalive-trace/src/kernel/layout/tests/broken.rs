@@ -129,7 +129,7 @@ fn noise_ends_in_a_sentence() {
 #[test]
 fn flipped_bits_never_panic() {
     let mut random = Random(0x616c_6976);
-    let sound = fixture("6.12.117");
+    let sound = fixture("6.12.118");
     for _ in 0..10_000 {
         let mut bytes = sound.clone();
         for _ in 0..=random.next() % 8 {
