@@ -193,8 +193,11 @@ fn timer_outcome(number: u8) -> Option<Outcome> {
     })
 }
 
+/// Older kernels leave the rest of a longer name behind the end of a shorter one.
 fn comm(words: [u64; 2]) -> Comm {
-    Comm(zerocopy::transmute!(words))
+    let mut bytes: [u8; 16] = zerocopy::transmute!(words);
+    bytes.iter_mut().skip_while(|byte| **byte != 0).for_each(|byte| *byte = 0);
+    Comm(bytes)
 }
 
 #[cfg(test)]
@@ -266,6 +269,13 @@ mod tests {
         let failed = Record { kind: kind::CLOSED, state: State::CLOSE.0, old_state: State::SYN_SENT.0, ..record() };
         assert_eq!(read(&failed).0.idle_ms, None);
         assert!(read(&Record { old_state: State::ESTABLISHED.0, ..failed }).0.idle_ms.is_some());
+    }
+
+    #[test]
+    fn a_name_ends_where_it_ends_whatever_stood_there_before() {
+        let words = |bytes: &[u8; 16]| zerocopy::transmute!(*bytes);
+        assert_eq!(comm(words(b"heir\0er/0\0\0\0\0\0\0\0")), Comm::from("heir"));
+        assert_eq!(comm(words(b"fifteen-letters\0")), Comm::from("fifteen-letters"));
     }
 
     #[test]
