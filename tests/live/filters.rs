@@ -75,8 +75,10 @@ fn only_ends(
         let opened = told.iter().filter(|event| event.is_of(end) && event.gist() == "open snapshot").count();
         assert_eq!(opened, 1, "with {arguments:?}, {end:?} of {:?}", gists(&finished.events));
     }
+    // An answer that was held up while the kernel was being hooked makes the next run come a tick too early.
     let mut runs = told.iter().filter(|event| event.is_run());
-    assert!(runs.all(|event| event.gist() == "probe 1/3 sent"), "{:?}", gists(&finished.events));
+    let healthy = ["probe 1/3 sent", "timer not-idle"];
+    assert!(runs.all(|event| healthy.contains(&event.gist().as_str())), "{:?}", gists(&finished.events));
     Ok(())
 }
 
