@@ -282,7 +282,9 @@ fn ports_used_again_right_after_a_death_by_keepalive_are_another_connection(benc
         Pair { client, server, connection: this }.abort_both()?;
         connection = Some(this);
     }
-    let told = scene.told(&connection.context("no connection")?);
+    let connection = connection.context("no connection")?;
+    bench.tracer()?.wait_for_some_of(&connection, "all its ends", LIMIT, |event| event.kind == "end", LIVES)?;
+    let told = scene.told(&connection);
     let life = ["open connect", "probe 1/1 sent", "reset keepalive-timeout", "end keepalive-timeout"];
     assert_eq!(gists(&told), life.repeat(LIVES));
     let lives: Vec<&[Event]> = told.chunks(life.len()).collect();
