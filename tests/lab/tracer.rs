@@ -2,9 +2,9 @@
 use std::{
     ffi::OsString,
     fmt,
-    io::{BufRead, BufReader, Read},
+    io::{BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -16,13 +16,20 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{clock, event::Event, netns::Id, pair::Connection, schema};
+use crate::{clock, event::Event, netns::Id, pair::Connection};
+
+mod heard;
+
+use heard::{Garbled, Heard};
 
 /// How long the tracer may take to be ready, and to stop: loading programs is slow on an emulated machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes of the pipe to the tracer, so that it has not to wait for the listener, who on one CPU may have to wait for a test.
 const PIPE: i32 = 1 << 20;
+
+/// Shorter than anything that a test waits for.
+const A_MOMENT: Duration = Duration::from_millis(5);
 
 /// How the tracer hooks into the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,33 +91,6 @@ pub struct Finished {
     pub status: ExitStatus,
     /// What it wrote to stderr.
     pub errors: String,
-}
-
-#[derive(Default)]
-struct Heard {
-    said: Mutex<Said>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Said {
-    /// Lines that nobody has looked at yet: reading them takes its time, and whoever listens must not keep the tracer waiting.
-    unread: Vec<String>,
-    events: Vec<Event>,
-    /// So many of the events were held against the schema.
-    checked: usize,
-    /// Lines that are no events, or others than were published: the tracer's defects, whatever else it says.
-    garbled: Vec<Garbled>,
-    ended: bool,
-}
-
-/// A line that the schema refuses.
-#[derive(Debug)]
-struct Garbled {
-    /// The line, and what is wrong with it.
-    complaint: String,
-    /// What it says all the same, if it is JSON at all.
-    event: Option<Event>,
 }
 
 impl Tracer {
@@ -185,6 +165,8 @@ impl Tracer {
                 bail!("the tracer has not said {what} within {limit:?}");
             };
             drop(self.heard.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner));
+            // What comes in a rush is looked at together.
+            thread::sleep(A_MOMENT);
         }
     }
 
@@ -266,48 +248,6 @@ impl Drop for Tracer {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = self.output.take().map(JoinHandle::join);
-    }
-}
-
-impl Heard {
-    fn unread(&self) -> MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// All that was said so far, read.
-    fn said(&self) -> MutexGuard<'_, Said> {
-        let mut said = self.unread();
-        for line in std::mem::take(&mut said.unread) {
-            match Event::parse(&line) {
-                Ok(event) => said.events.push(event),
-                Err(error) => said.garbled.push(Garbled { complaint: format!("{line} ({error})"), event: None }),
-            }
-        }
-        said
-    }
-
-    /// Holds every line since the last time against the schema.
-    fn check(&self) {
-        let mut said = self.said();
-        let events = said.events[said.checked..].to_vec();
-        said.checked = said.events.len();
-        drop(said);
-        let garbled = events.into_iter().filter_map(|event| {
-            let refused = schema::check(&event.line).err()?;
-            Some(Garbled { complaint: format!("{} ({refused:#})", event.line), event: Some(event) })
-        });
-        let garbled: Vec<Garbled> = garbled.collect();
-        self.said().garbled.extend(garbled);
-    }
-
-    fn listen(&self, output: impl BufRead) {
-        for line in output.lines() {
-            let Ok(line) = line else { break };
-            self.unread().unread.push(line);
-            self.changed.notify_all();
-        }
-        self.unread().ended = true;
-        self.changed.notify_all();
     }
 }
 

@@ -270,6 +270,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_ends_where_it_ends_whatever_stood_there_before() {
+        let words = |bytes: &[u8; 16]| zerocopy::transmute!(*bytes);
+        assert_eq!(comm(words(b"heir\0er/0\0\0\0\0\0\0\0")), Comm::from("heir"));
+        assert_eq!(comm(words(b"fifteen-letters\0")), Comm::from("fifteen-letters"));
+    }
+
+    #[test]
     fn an_ipv4_mapped_connection_has_ipv4_addresses_on_an_ipv6_socket() {
         let (socket, _) = read(&Record { family: AF_INET6, ..record() });
         assert_eq!(socket.family, Family::V6);

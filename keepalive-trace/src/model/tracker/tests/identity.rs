@@ -28,6 +28,17 @@ fn a_probe_after_an_end_belongs_to_a_connection_whose_opening_was_missed() {
 }
 
 #[test]
+fn what_the_timer_does_while_the_first_look_around_goes_on_is_of_a_connection_that_was_there() {
+    let mut run = Run::new();
+    run.tracker.expect_holders(Vec::new());
+    assert_eq!(run.see(0, socket(1), probe(1)), ["A open snapshot", "A probe 1"]);
+    assert!(run.see(1, socket(1), What::Snapshot).is_empty());
+    assert_eq!(run.see(2, socket(2), connected()), ["B open connect"], "and yet some are new");
+    run.tracker.looked_around();
+    assert_eq!(run.see(5, socket(3), probe(1)), ["C open first-event", "C probe 1"]);
+}
+
+#[test]
 fn a_socket_used_again_whose_end_was_lost_ends_the_old_connection_as_unknown() {
     let mut run = Run::new();
     run.see(0, socket(1), connected());
