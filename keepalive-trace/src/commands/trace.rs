@@ -78,7 +78,7 @@ async fn trace(args: &TraceArgs) -> Result<()> {
     }
 
     // Out of the kernel first; then what had been seen is still told, and nothing can be lost unseen.
-    probes.detach();
+    stream.detach(&mut probes)?;
     stream.drain(&mut probes, &mut tracker, |event| live.show(event))?;
     stream.finish(&mut tracker, |event| live.show(event))?;
     stream.log();

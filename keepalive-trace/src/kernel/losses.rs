@@ -31,6 +31,8 @@ pub struct Losses {
     /// What was counted while the programs were being attached one by one: these are no losses.
     unpaired_at_start: u64,
     unseen_at_start: i64,
+    /// All skipped runs, once no more are counted.
+    skipped_in_all: Option<u64>,
     told: Totals,
     unreadable: u64,
 }
@@ -50,12 +52,22 @@ impl Losses {
             hits,
             unpaired_at_start: 0,
             unseen_at_start: 0,
+            skipped_in_all: None,
             told: Totals::default(),
             unreadable: 0,
         };
         losses.unpaired_at_start = losses.counter(counter::UNPAIRED)?;
         losses.unseen_at_start = losses.unseen()?;
         Ok(losses)
+    }
+
+    /// The programs are about to be detached one by one: what one of them sees from now on and another doesn't is no loss.
+    ///
+    /// # Errors
+    /// When the counters cannot be read.
+    pub fn last_skips(&mut self) -> Result<()> {
+        self.skipped_in_all = Some(self.skipped()?);
+        Ok(())
     }
 
     /// A record that made no sense.
@@ -81,6 +93,9 @@ impl Losses {
     /// Runs that the kernel skipped. Newer kernels count them per program; on older ones calls are compared with runs. Entries
     /// without exits are seen on every kernel. All see the same runs, so the largest number holds.
     fn skipped(&self) -> Result<u64> {
+        if let Some(skipped) = self.skipped_in_all {
+            return Ok(skipped);
+        }
         let unpaired = self.counter(counter::UNPAIRED)?.saturating_sub(self.unpaired_at_start);
         let missed: u64 = self.missed().map(|(_, missed)| missed).sum();
         let unseen = u64::try_from(self.unseen()? - self.unseen_at_start).unwrap_or(0);

@@ -160,6 +160,16 @@ impl Stream {
         self.tell_losses(tracker, sink)
     }
 
+    /// Takes the probes out of the kernel; what they had seen can still be read.
+    ///
+    /// # Errors
+    /// When the counters can't be read.
+    pub fn detach(&mut self, probes: &mut Probes) -> Result<()> {
+        let counted = self.losses.last_skips();
+        probes.detach();
+        counted
+    }
+
     /// Hands over what is still to be said when nothing more comes.
     ///
     /// # Errors
