@@ -16,6 +16,7 @@ use lab::{
     tracer::{Attach, Tracer, command},
 };
 use nix::sys::signal::Signal;
+use socket2::TcpKeepalive;
 
 use crate::{
     bench::{Bench, LIMIT, tests},
@@ -26,6 +27,7 @@ tests![
     it_hooks_while_it_runs_and_leaves_nothing,
     the_start_line_says_what_it_runs_on,
     two_at_once_attached_either_way_tell_the_same,
+    it_comes_and_goes_amid_probes_and_loses_none,
     ctrl_c_ends_it_at_any_moment,
     sigterm_ends_it_too,
     a_reader_who_goes_ends_it_quietly,
@@ -93,6 +95,27 @@ fn two_at_once_attached_either_way_tell_the_same(_: &Bench) -> Result<()> {
         assert_eq!((one.lport, one.rport, one.n, one.next_ms), (other.lport, other.rport, other.n, other.next_ms));
         same_moment(one.at(), other.at(), &one.gist());
     }
+    Ok(())
+}
+
+/// Its programs come and go one by one, and for some runs of the timer only half of them are there.
+fn it_comes_and_goes_amid_probes_and_loses_none(bench: &Bench) -> Result<()> {
+    let stage = Stage::open()?;
+    // With two of them at 0 a probe goes out at every tick, answered or not.
+    for (name, value) in [("time", 0), ("intvl", 0), ("probes", 255)] {
+        stage.netns.sysctl(&format!("tcp_keepalive_{name}"), value)?;
+    }
+    let netns = stage.netns.inode().to_string();
+    let plan = Plan::new(Family::V4).keepalive_with(TcpKeepalive::new());
+    let pairs = (0..5).map(|_| stage.connect(&plan)).collect::<Result<Vec<_>>>()?;
+    let finished = bench.own_tracer(&["--netns", &netns, "--duration", "1"])?.wait()?;
+    for pair in &pairs {
+        pair.client.set_keepalive(false).context("SO_KEEPALIVE")?;
+    }
+    let probes = finished.events.iter().filter(|event| event.kind == "probe").count();
+    assert!(probes > 100, "only {probes} probes");
+    let lost: Vec<_> = finished.events.iter().filter(|event| event.kind == "lost").collect();
+    assert!(lost.is_empty(), "{lost:?}");
     Ok(())
 }
 
@@ -193,7 +216,8 @@ fn the_stop_line_sums_up(bench: &Bench) -> Result<()> {
     let finished = tracer.stop()?;
     let stop = finished.stop_line()?;
     // Both ends of the four are here. Those that are deaf have not heard of their connection's end.
-    assert_eq!((stop.lost, stop.connections), (Some(0), Some(8)));
+    let lost: Vec<_> = finished.events.iter().filter(|event| event.kind == "lost").collect();
+    assert_eq!((stop.lost, stop.connections), (Some(0), Some(8)), "{lost:?}");
     assert_eq!(stop.events, Some(finished.events.len() as u64 - 2), "all but the first and the last");
     let verdicts = [("keepalive-timeout", 2), ("user-timeout", 1)].map(|(verdict, count)| (verdict.to_owned(), count));
     assert_eq!(stop.verdicts, Some(verdicts.into()));
