@@ -262,12 +262,14 @@ pub const WAKE_NS: u64 = 20_000_000;
 pub mod counter {
     /// Records that found the ring buffer full.
     pub const RING_FULL: u32 = 0;
-    /// Runs that must have been skipped: an entry without its exit, or the reverse.
+    /// Exits whose entry was skipped, and probes whose result was.
     pub const UNPAIRED: u32 = 1;
     /// Runs of our programs at the functions whose entries make events.
     pub const RUNS: u32 = 2;
+    /// Entries whose exit was skipped: runs that were seen to begin, and of which nothing was told.
+    pub const UNFINISHED: u32 = 3;
     /// How many counters there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 const _: () = assert!(size_of::<Record>() == 192);

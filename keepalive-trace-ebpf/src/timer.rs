@@ -22,7 +22,7 @@ pub fn enter(ctx: &impl EbpfContext, timer: u64) {
     let (Some(run), Some(sock)) = (run(), timer.sock()) else { return };
     if run.active != 0 {
         // The last run on this CPU never came out: the kernel skipped our exit.
-        count(counter::UNPAIRED);
+        count(counter::UNFINISHED);
     }
     run.active = 1;
     run.steps = 0;

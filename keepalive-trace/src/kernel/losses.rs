@@ -30,6 +30,7 @@ pub struct Losses {
     hits: Vec<Hits>,
     /// What was counted while the programs were being attached one by one: these are no losses.
     unpaired_at_start: u64,
+    unfinished_at_start: u64,
     unseen_at_start: i64,
     /// All skipped runs, once no more are counted.
     skipped_in_all: Option<u64>,
@@ -51,12 +52,14 @@ impl Losses {
             fdinfo,
             hits,
             unpaired_at_start: 0,
+            unfinished_at_start: 0,
             unseen_at_start: 0,
             skipped_in_all: None,
             told: Totals::default(),
             unreadable: 0,
         };
         losses.unpaired_at_start = losses.counter(counter::UNPAIRED)?;
+        losses.unfinished_at_start = losses.counter(counter::UNFINISHED)?;
         losses.unseen_at_start = losses.unseen()?;
         Ok(losses)
     }
@@ -90,16 +93,17 @@ impl Losses {
         Ok(new.into_iter().filter(|(count, _)| *count > 0).map(|(count, place)| Lost { count, place }).collect())
     }
 
-    /// Runs that the kernel skipped. Newer kernels count them per program; on older ones calls are compared with runs. Entries
-    /// without exits are seen on every kernel. All see the same runs, so the largest number holds.
+    /// Runs that the kernel skipped. Newer kernels count them per program. On older ones calls are compared with runs, and those
+    /// that began and whose exit never came are counted beside; without such a comparison, exits whose entry never came are.
     fn skipped(&self) -> Result<u64> {
         if let Some(skipped) = self.skipped_in_all {
             return Ok(skipped);
         }
         let unpaired = self.counter(counter::UNPAIRED)?.saturating_sub(self.unpaired_at_start);
+        let unfinished = self.counter(counter::UNFINISHED)?.saturating_sub(self.unfinished_at_start);
         let missed: u64 = self.missed().map(|(_, missed)| missed).sum();
         let unseen = u64::try_from(self.unseen()? - self.unseen_at_start).unwrap_or(0);
-        Ok(unpaired.max(missed).max(unseen))
+        Ok(missed.max(unpaired.max(unseen) + unfinished))
     }
 
     /// How many runs of each program the kernel says that it skipped.
