@@ -3,12 +3,12 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use super::filters::cgroup_root;
+use super::{descriptor::owned, filters::cgroup_root};
 
 /// How many names are remembered. More are looked up again.
 const REMEMBERED: usize = 4096;
@@ -68,12 +68,7 @@ fn open(folder: &File, id: u64) -> io::Result<OwnedFd> {
     let fd = unsafe {
         libc::syscall(libc::SYS_open_by_handle_at, folder.as_raw_fd(), &raw mut handle, libc::O_PATH | libc::O_CLOEXEC)
     };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let fd = libc::c_int::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just given it to us, and to nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    owned(fd)
 }
 
 #[cfg(test)]

@@ -1,14 +1,10 @@
 //! How often a function was really called, where the kernel does not say how many of a program's runs it skipped: a kprobe
 //! without a program counts every call, however busy BPF is.
-use std::{
-    ffi::CString,
-    io,
-    os::fd::{FromRawFd as _, OwnedFd},
-};
+use std::{ffi::CString, io, os::fd::OwnedFd};
 
 use anyhow::{Context as _, Result};
 
-use super::facts;
+use super::{descriptor::owned, facts};
 
 const PMU_TYPE: &str = "/sys/bus/event_source/devices/kprobe/type";
 const ANY_PROCESS: libc::pid_t = -1;
@@ -73,10 +69,5 @@ fn open(attributes: &Attributes, cpu: u32) -> io::Result<OwnedFd> {
     let fd = unsafe {
         libc::syscall(libc::SYS_perf_event_open, &raw const *attributes, ANY_PROCESS, cpu, NO_GROUP, PERF_FLAG_FD_CLOEXEC)
     };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let fd = libc::c_int::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just given it to us, and to nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    owned(fd)
 }

@@ -2,6 +2,7 @@
 pub mod btf;
 pub mod cgroups;
 pub mod check;
+mod descriptor;
 pub mod facts;
 pub mod filters;
 pub mod hits;

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     os::{
-        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        fd::{AsRawFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
     },
     panic, thread,
@@ -12,6 +12,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::sched::{CloneFlags, setns};
+
+use super::descriptor::owned;
 
 const MINE: &str = "/proc/thread-self/ns/net";
 const NAMED: &str = "/run/netns";
@@ -54,18 +56,12 @@ impl Namespaces {
     /// # Errors
     /// When the process has gone, or may not be asked.
     pub fn add_of_socket(&mut self, inode: u32, pid: u32, fd: u32) -> io::Result<()> {
-        let process = owned(|| {
-            // SAFETY: takes a number and flags.
-            unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }
-        })?;
-        let socket = owned(|| {
-            // SAFETY: takes a descriptor, a number and flags.
-            unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) }
-        })?;
-        let namespace = owned(|| {
-            // SAFETY: takes no argument beyond the request.
-            unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) }.into()
-        })?;
+        // SAFETY: takes a number and flags.
+        let process = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+        // SAFETY: takes a descriptor, a number and flags.
+        let socket = owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) })?;
+        // SAFETY: takes no argument beyond the request.
+        let namespace = owned(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) }.into())?;
         self.0.insert(inode, namespace);
         Ok(())
     }
@@ -97,16 +93,6 @@ impl Namespaces {
         }
         (results, failures)
     }
-}
-
-fn owned(call: impl FnOnce() -> libc::c_long) -> io::Result<OwnedFd> {
-    let fd = call();
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let fd = libc::c_int::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just given it to us, and to nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 #[cfg(test)]
