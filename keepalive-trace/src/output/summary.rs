@@ -137,3 +137,35 @@ fn chapter(what: &What) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::event::{ConnId, Connection},
+        output::samples,
+    };
+
+    #[test]
+    fn the_summary_is_the_same_bytes_in_whatever_order_the_histories_lie() {
+        let known = samples::probe().body.connection().unwrap().clone();
+        let mut histories: Vec<History> = (0..60)
+            .map(|number| {
+                let mut history = History::begin(&Connection { id: ConnId(number), ..known.clone() }, 7);
+                let events = [samples::probe(), samples::end()];
+                events.iter().take(number as usize % 3).for_each(|event| history.apply(event));
+                history
+            })
+            .collect();
+        let mut told = |all| {
+            histories.reverse();
+            let mut out = Vec::new();
+            worst(&histories.iter().collect::<Vec<_>>(), all, ("", ""), |ns| ns.to_string(), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        for all in [true, false] {
+            assert_eq!(told(all), told(all));
+        }
+        assert!(told(false).ends_with("\n30 more like these (--histories shows all)\n"), "{}", told(false));
+    }
+}
