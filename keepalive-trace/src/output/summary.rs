@@ -148,7 +148,10 @@ fn chapter(what: &What) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::samples;
+    use crate::{
+        model::event::{ConnId, Connection},
+        output::samples,
+    };
 
     fn printed(histories: &[&History], all: bool) -> String {
         let mut out = Vec::new();
@@ -181,5 +184,26 @@ mod tests {
         assert!(all.find("keepalive-timeout") < all.find("peer-close"), "{all}");
         let many = vec![&bad; 12];
         assert!(printed(&many, false).ends_with("\n2 more like these (--histories shows all)\n"));
+    }
+
+    #[test]
+    fn the_summary_is_the_same_bytes_in_whatever_order_the_histories_lie() {
+        let known = samples::probe().body.connection().unwrap().clone();
+        let mut histories: Vec<History> = (0..60)
+            .map(|number| {
+                let mut history = History::begin(&Connection { id: ConnId(number), ..known.clone() }, 7);
+                let events = [samples::probe(), samples::end()];
+                events.iter().take(number as usize % 3).for_each(|event| history.apply(event));
+                history
+            })
+            .collect();
+        let mut told = |all| {
+            histories.reverse();
+            printed(&histories.iter().collect::<Vec<_>>(), all)
+        };
+        for all in [true, false] {
+            assert_eq!(told(all), told(all));
+        }
+        assert!(told(false).ends_with("\n30 more like these (--histories shows all)\n"), "{}", told(false));
     }
 }
