@@ -50,16 +50,16 @@ pub struct TraceArgs {
     #[command(flatten)]
     pub kernel: KernelArgs,
     /// Also show connections as they open, and runs of the keepalive timer that sent nothing, and why
-    #[arg(long)]
+    #[arg(long, help_heading = "Tracing")]
     pub all: bool,
     /// Time the answers to probes as they come: takes a look at every ACK; otherwise they are told when the timer runs next
-    #[arg(long)]
+    #[arg(long, help_heading = "Tracing")]
     pub rtt: bool,
     /// At the end show every history, not only the worst
-    #[arg(long)]
+    #[arg(long, help_heading = "Tracing")]
     pub histories: bool,
     /// Keep so many histories, some 250 bytes each; past that the one that ended longest ago is forgotten, else the longest idle
-    #[arg(long, value_name = "N", default_value_t = tracker::CAPACITY as u32, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, help_heading = "Tracing", value_name = "N", default_value_t = tracker::CAPACITY as u32, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
 }
 
