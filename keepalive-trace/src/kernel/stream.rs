@@ -88,7 +88,13 @@ impl Stream {
             let others = if others.is_empty() { String::new() } else { format!(" (and {} more like this)", others.len()) };
             log::warn!("some connections come to be known only as something happens on them: {first:#}{others}");
         }
-        let mut there: Vec<Sighting> = connections.iter().filter_map(|record| self.reader.sighting(record)).collect();
+        let mut there = Vec::with_capacity(connections.len());
+        for record in &connections {
+            match self.reader.sighting(record) {
+                Some(sighting) => there.push(sighting),
+                None => self.losses.unreadable(),
+            }
+        }
         self.fill(usize::MAX);
         there.append(&mut self.batch);
         there.sort_by_key(|sighting| sighting.mono_ns);
