@@ -22,6 +22,8 @@ pub struct Config {
     pub filters: u32,
     /// Not 0 where answers to probes are to be seen as they come.
     pub exact_replies: u32,
+    /// Bit n is set where a walk lists sockets in `sk_state` n.
+    pub listed_states: u32,
 }
 
 /// Bits of [`Config::filters`]: an unset bit lets everything pass.
@@ -125,6 +127,8 @@ pub mod has {
     pub const SINCE: u32 = 1 << 11;
     /// The idle clocks, jiffies, [`super::Record::moved`] and [`super::Record::probes_out`].
     pub const CLOCKS: u32 = 1 << 12;
+    /// [`super::Record::level`].
+    pub const LEVEL: u32 = 1 << 13;
 }
 
 /// Bits of [`Record::flags`].
@@ -184,7 +188,7 @@ pub struct Record {
     pub data_age: u32,
     /// Jiffies between the timer's deadline and this run.
     pub late: i32,
-    /// Jiffies from this run to the timer's next deadline.
+    /// Jiffies from now to the timer's next deadline.
     pub next: i32,
     /// What `tcp_write_wakeup` returned.
     pub ret: i32,
@@ -230,8 +234,42 @@ pub struct Record {
     pub flags: u8,
     /// The state that was left, in [`kind::CLOSED`] records.
     pub old_state: u8,
+    /// The level of the timer wheel in which the keepalive timer waits, or in a run of it has waited.
+    pub level: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 5],
+}
+
+/// Values of [`Write::name`].
+pub mod name {
+    /// `net.ipv4.tcp_keepalive_time`.
+    pub const TIME: u32 = 1;
+    /// `net.ipv4.tcp_keepalive_intvl`.
+    pub const INTVL: u32 = 2;
+    /// `net.ipv4.tcp_keepalive_probes`.
+    pub const PROBES: u32 = 3;
+}
+
+/// Somebody wrote a keepalive sysctl. It comes through the same ring as [`Record`], and is told from it by its size.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Write {
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub mono_ns: u64,
+    /// Inode of the network namespace whose value it is.
+    pub netns: u32,
+    /// [`name`].
+    pub name: u32,
+    /// The value before: jiffies, or a number of probes.
+    pub old: i32,
+    /// The value after, likewise.
+    pub new: i32,
+    /// 0, or a negative errno: then nothing was changed.
+    pub ret: i32,
+    /// The process that wrote: its thread group id; 0 where it was none.
+    pub task_pid: u32,
+    /// Name of its first thread.
+    pub task_comm: [u64; 2],
 }
 
 /// A process holds a TCP socket: what `iter/task_file` writes, one after the other, in the order of the pids.
@@ -274,4 +312,5 @@ pub mod counter {
 
 const _: () = assert!(size_of::<Record>() == 192);
 const _: () = assert!(size_of::<Held>() == 40);
-const _: () = assert!(size_of::<Config>() == 16);
+const _: () = assert!(size_of::<Config>() == 20);
+const _: () = assert!(size_of::<Write>() == 48);

@@ -14,7 +14,7 @@ pub static OFFSETS: Offsets = zerocopy::transmute!([0xff_u8; size_of::<Offsets>(
 
 /// Set by the loader.
 #[unsafe(no_mangle)]
-pub static CONFIG: Config = Config { hz: 0, has_reason: 0, filters: 0, exact_replies: 0 };
+pub static CONFIG: Config = Config { hz: 0, has_reason: 0, filters: 0, exact_replies: 0, listed_states: 0 };
 
 /// The running kernel's offset of a field. Volatile: the loader puts the value there after compilation.
 macro_rules! offset {

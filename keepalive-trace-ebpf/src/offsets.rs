@@ -19,6 +19,8 @@ pub struct Offsets {
     pub timer_expires: u32,
     /// `timer_list.entry.pprev`: null when the timer is not pending.
     pub timer_pprev: u32,
+    /// `timer_list.flags`: u32; its upper ten bits are the timer's slot in the wheel.
+    pub timer_flags: u32,
 
     /// `skc_daddr`: __be32.
     pub daddr: u32,
@@ -121,6 +123,11 @@ pub struct Offsets {
     pub inode_mode: u32,
     /// `socket.sk`: pointer to `struct sock`.
     pub socket_sk: u32,
+
+    /// `ctl_table.procname`: pointer to a string.
+    pub ctl_procname: u32,
+    /// `ctl_table.data`: pointer to the value.
+    pub ctl_data: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 51);
+const _: () = assert!(size_of::<Offsets>() == 4 * 54);

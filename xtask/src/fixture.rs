@@ -11,50 +11,26 @@ use btf::{Btf, Type, kind};
 #[path = "../../keepalive-trace/src/kernel/btf.rs"]
 mod btf;
 
+#[path = "../../keepalive-trace/src/kernel/layout/names.rs"]
+mod names;
+
 /// What is kept, with everything it contains by value.
-const ROOTS: [(u8, &[&str]); 3] = [
-    (
-        kind::STRUCT,
-        &[
-            "timer_list",
-            "sock",
-            "inet_connection_sock",
-            "tcp_sock",
-            "net",
-            "cgroup",
-            "kernfs_node",
-            "bpf_link_info",
-            "task_struct",
-            "file",
-            "inode",
-            "socket",
-        ],
-    ),
-    (
-        kind::FUNC,
-        &[
-            "tcp_keepalive_timer",
-            "tcp_send_active_reset",
-            "tcp_write_wakeup",
-            "tcp_time_wait",
-            "tcp_abort",
-            "security_sock_graft",
-            "tcp_set_keepalive",
-            "tcp_setsockopt",
-            "tcp_ack",
-        ],
-    ),
-    (kind::ENUM, &["sk_rst_reason"]),
+const ROOTS: [(u8, &[&str]); 4] = [
+    (kind::STRUCT, &names::STRUCTS),
+    (kind::FUNC, &names::HOOKS),
+    (kind::FUNC, &names::MORE_HOOKS),
+    (kind::ENUM, &[names::REASONS]),
 ];
 
 /// Structs of which only these members are kept: they contain half the kernel.
-const KEEP: [(&str, &[&str]); 6] = [
+const KEEP: [(&str, &[&str]); 7] = [
     ("net", &["ns", "ipv4"]),
     ("cgroup", &["self", "kn"]),
     ("task_struct", &["tgid", "flags", "group_leader", "comm"]),
     ("file", &["f_inode", "private_data"]),
     ("inode", &["i_mode"]),
     ("socket", &["sk"]),
+    ("ctl_table", &["procname", "data"]),
 ];
 
 /// Writes the essence of raw BTF, such as /sys/kernel/btf/vmlinux, to `out`.

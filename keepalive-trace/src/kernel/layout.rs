@@ -10,27 +10,11 @@ use super::{
     facts,
 };
 
-/// The functions that are hooked.
-pub const HOOKS: [&str; 4] = ["tcp_keepalive_timer", "tcp_send_active_reset", "tcp_write_wakeup", "tcp_time_wait"];
+mod names;
 
-/// Those that are hooked where the kernel has them. Without one of them less is known, and `check` says what.
-pub const MORE_HOOKS: [&str; 5] = ["tcp_abort", "security_sock_graft", "tcp_set_keepalive", "tcp_setsockopt", "tcp_ack"];
+use names::REASONS;
+pub use names::{HOOKS, MORE_HOOKS, STRUCTS};
 
-const STRUCTS: [&str; 12] = [
-    "timer_list",
-    "sock",
-    "inet_connection_sock",
-    "tcp_sock",
-    "net",
-    "cgroup",
-    "kernfs_node",
-    "bpf_link_info",
-    "task_struct",
-    "file",
-    "inode",
-    "socket",
-];
-const REASONS: &str = "sk_rst_reason";
 const REASON_PREFIX: &str = "SK_RST_REASON_";
 /// The enum's end marker: it counts the reasons and is none.
 const REASON_END: &str = "MAX";
@@ -87,6 +71,7 @@ fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         keepalive_timer: keepalive_timer(btf)?,
         timer_expires: need("timer_list.expires", 8)?,
         timer_pprev: need("timer_list.entry.pprev", 8)?,
+        timer_flags: maybe("timer_list.flags", 4)?,
 
         daddr: head("sock.__sk_common.skc_daddr", 4)?,
         saddr: head("sock.__sk_common.skc_rcv_saddr", 4)?,
@@ -141,6 +126,9 @@ fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         file_private: maybe("file.private_data", 8)?,
         inode_mode: maybe("inode.i_mode", 2)?,
         socket_sk: maybe("socket.sk", 8)?,
+
+        ctl_procname: maybe("ctl_table.procname", 8)?,
+        ctl_data: maybe("ctl_table.data", 8)?,
     })
 }
 

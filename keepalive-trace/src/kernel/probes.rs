@@ -148,6 +148,7 @@ impl Probes {
             has_reason: u32::from(options.layout.reason_arg.is_some()),
             filters: options.filters.bits,
             exact_replies: options.exact_replies.into(),
+            listed_states: 0,
         };
         let log_level = if options.log { LOG_DEBUG } else { LOG_OFF };
         let mut ebpf = EbpfLoader::new()

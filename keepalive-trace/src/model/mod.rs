@@ -4,6 +4,7 @@ pub mod event;
 pub mod history;
 pub mod judge;
 pub mod life;
+pub mod listing;
 mod names;
 pub mod owner;
 pub mod selection;

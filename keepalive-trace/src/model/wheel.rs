@@ -7,6 +7,17 @@ const LEVEL_SHIFT: u32 = 3;
 const REACH: u64 = 63;
 const LEVELS: u32 = 9;
 
+/// A timer in the wheel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Armed {
+    /// Jiffies from now to its deadline (`timer_list.expires`); below 0 where that has passed.
+    pub left: i64,
+    /// The deadline's low half, jiffies: where it lies in its slot.
+    pub expires: u32,
+    /// The level in which it waits, where the kernel tells (`timer_list.flags`).
+    pub level: Option<u8>,
+}
+
 /// By how many jiffies a timer that was armed with this delay may fire late: `calc_wheel_index`.
 pub fn step(delay: u64) -> u64 {
     let level = (0..LEVELS - 1).find(|level| delay < REACH << (level * LEVEL_SHIFT)).unwrap_or(LEVELS - 1);

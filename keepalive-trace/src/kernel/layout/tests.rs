@@ -18,6 +18,7 @@ const BY_BPFTOOL: &str = "
     keepalive_timer        416       408      1176       448      1184       448      1176
     timer_expires           16        16        16        16        16        16        16
     timer_pprev              8         8         8         8         8         8         8
+    timer_flags             32        32        32        32        32        32        32
     daddr                    0         0         0         0         0         0         0
     saddr                    4         4         4         4         4         4         4
     daddr6                  56        56        56        56        56        56        56
@@ -66,6 +67,8 @@ const BY_BPFTOOL: &str = "
     file_private           200         -       200         -        32        24        24
     inode_mode               0         -         0         -         0         0         0
     socket_sk               24         -        24         -        24        24        24
+    ctl_procname             0         -         0         -         0         0         0
+    ctl_data                 8         -         8         -         8         8         8
 ";
 
 #[test]

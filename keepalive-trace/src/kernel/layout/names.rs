@@ -1,0 +1,34 @@
+//! What is looked up in the kernel's BTF.
+
+/// The functions that are hooked.
+pub const HOOKS: [&str; 4] = ["tcp_keepalive_timer", "tcp_send_active_reset", "tcp_write_wakeup", "tcp_time_wait"];
+
+/// Those that are hooked where the kernel has them. Without one of them less is known, and `check` says what.
+pub const MORE_HOOKS: [&str; 7] = [
+    "tcp_abort",
+    "security_sock_graft",
+    "tcp_set_keepalive",
+    "tcp_setsockopt",
+    "tcp_ack",
+    "proc_dointvec_jiffies",
+    "proc_dou8vec_minmax",
+];
+
+pub const STRUCTS: [&str; 13] = [
+    "timer_list",
+    "sock",
+    "inet_connection_sock",
+    "tcp_sock",
+    "net",
+    "cgroup",
+    "kernfs_node",
+    "bpf_link_info",
+    "task_struct",
+    "file",
+    "inode",
+    "socket",
+    "ctl_table",
+];
+
+/// The reasons of resets: an enum.
+pub const REASONS: &str = "sk_rst_reason";
