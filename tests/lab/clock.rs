@@ -1,7 +1,7 @@
 //! The kernel's clocks, and how late its timer wheel may be.
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::time::{ClockId, clock_getres, clock_gettime};
 
 /// A moment of CLOCK_MONOTONIC in nanoseconds: the clock of the tracer's `mono_ns`.
@@ -21,6 +21,22 @@ pub fn realtime_to_monotonic() -> Result<i128> {
     let real = clock_gettime(ClockId::CLOCK_REALTIME).context("CLOCK_REALTIME")?;
     let middle = i128::from(before.midpoint(now()));
     Ok(middle - i128::from(nanoseconds(real)))
+}
+
+/// Nanoseconds from 1970 to a moment that the tracer wrote as `2026-01-01T00:00:05.000000007Z`.
+pub fn of_rfc3339(text: &str) -> Result<i128> {
+    let broken = || format!("no moment: {text}");
+    let number = |from: usize, to: usize| -> Result<i128> {
+        let digits = text.get(from..to).with_context(broken)?;
+        digits.parse().with_context(broken)
+    };
+    ensure!(text.len() == 30 && text.ends_with('Z'), broken());
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    // Years begin in March here, so that a leap day is the last of its year.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    let seconds = ((days * 24 + number(11, 13)?) * 60 + number(14, 16)?) * 60 + number(17, 19)?;
+    Ok(seconds * 1_000_000_000 + number(20, 29)?)
 }
 
 /// The time from one moment to a later one; zero when it isn't later.
@@ -81,6 +97,15 @@ mod tests {
         assert_eq!(late(7200, 250), Duration::from_millis(131_072));
         assert_eq!(late(7200, 300).as_secs(), 873);
         assert_eq!(late(7200, 1000), Duration::from_millis(262_144));
+    }
+
+    #[test]
+    fn a_written_moment_is_counted_from_1970() {
+        let seconds = |text: &str| of_rfc3339(text).unwrap() / 1_000_000_000;
+        assert_eq!(of_rfc3339("1970-01-01T00:00:00.000000007Z").unwrap(), 7);
+        assert_eq!(seconds("2000-02-29T12:00:00.000000000Z"), 951_825_600);
+        assert_eq!(seconds("2026-11-26T01:20:59.999999999Z"), 1_795_656_059);
+        assert!(of_rfc3339("2026-11-26 01:20:59").is_err());
     }
 
     #[test]

@@ -1,9 +1,16 @@
 //! The tracer's JSON lines, as its users would read them.
 use std::{collections::BTreeMap, fmt};
 
-use serde::Deserialize;
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
-use crate::{clock::Moment, netns::Id, pair::Connection};
+use crate::{
+    clock::{self, Moment},
+    listing::Finding,
+    netns::Id,
+    pair::Connection,
+};
 
 /// One line of `--json`. What a kind of event doesn't have is `None`; keys that no test asks for are left unread.
 #[derive(Clone, Default, Deserialize)]
@@ -56,6 +63,8 @@ pub struct Event {
     pub idle_ms: Option<u64>,
     pub late_ms: Option<i64>,
     pub next_ms: Option<i64>,
+    /// Of a socket: of a namespace this is a count, to be read with [`Namespace`].
+    #[serde(deserialize_with = "flag")]
     pub keepalive: Option<bool>,
     pub time_s: Option<i64>,
     pub intvl_s: Option<i64>,
@@ -69,6 +78,24 @@ pub struct Event {
     pub unanswered: Option<u32>,
     pub task_pid: Option<u32>,
     pub task_comm: Option<String>,
+
+    pub wheel_ms: Option<i64>,
+
+    pub name: Option<String>,
+    pub old: Option<i64>,
+    pub new: Option<i64>,
+    pub sockets: Option<u64>,
+    pub follow_now: Option<u64>,
+    pub follow_later: Option<u64>,
+    pub follow_never: Option<u64>,
+    pub never_socket: Option<u64>,
+    pub never_off: Option<u64>,
+    pub nearest_at: Option<String>,
+    pub median_at: Option<String>,
+    pub last_at: Option<String>,
+    pub via: Option<String>,
+    pub waited_ms: Option<u64>,
+    pub armed_before_sysctl: Option<bool>,
 
     pub count: Option<u64>,
     #[serde(rename = "where")]
@@ -85,6 +112,23 @@ pub struct Event {
     pub verdicts: Option<BTreeMap<String, u64>>,
 }
 
+/// A `namespace` line: what a network namespace's sysctls are, and how many go by them.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the keys are those of the published schema, and are described there")]
+pub struct Namespace {
+    pub netns: u64,
+    pub host: bool,
+    pub name: Option<String>,
+    pub time_s: i64,
+    pub intvl_s: i64,
+    pub probes: u32,
+    pub sockets: u64,
+    pub keepalive: u64,
+    pub follow: u64,
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+}
+
 /// Where each setting comes from: `socket` or `sysctl`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the keys are those of the published schema, and are described there")]
@@ -92,6 +136,11 @@ pub struct Origin {
     pub time: String,
     pub intvl: String,
     pub probes: String,
+}
+
+/// A flag, where it is one.
+fn flag<'de, D: Deserializer<'de>>(value: D) -> Result<Option<bool>, D::Error> {
+    Ok(Value::deserialize(value)?.as_bool())
 }
 
 impl fmt::Debug for Event {
@@ -124,7 +173,7 @@ impl Event {
     }
 
     /// Its essence in a few words, to compare a whole story at a glance: `open connect`, `probe 2/3 sent`, `timer not-idle`,
-    /// `reply 2 ack`, `settings on 1/1/3`, `reset keepalive-timeout`, `end peer-close`.
+    /// `reply 2 ack`, `settings on 1/1/3`, `sysctl net.ipv4.tcp_keepalive_time 7200 -> 60`, `reset keepalive-timeout`, `end peer-close`.
     pub fn gist(&self) -> String {
         let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "?".to_owned());
         let number = |value: Option<u32>| value.map_or_else(|| "?".to_owned(), |number| number.to_string());
@@ -141,8 +190,24 @@ impl Event {
             }
             "reply" => format!("reply {} {}", number(self.n), word(&self.answer)),
             "end" => format!("end {}", word(&self.verdict)),
+            "sysctl" if self.errno.is_some() => format!("sysctl {} {} refused", word(&self.name), seconds(self.old)),
+            "sysctl" => format!("sysctl {} {} -> {}", word(&self.name), seconds(self.old), seconds(self.new)),
             other => other.to_owned(),
         }
+    }
+
+    /// What a `namespace` line says.
+    pub fn namespace(&self) -> Result<Namespace> {
+        ensure!(self.kind == "namespace", "no namespace: {self:?}");
+        serde_json::from_str(&self.line).with_context(|| format!("a line that is not understood: {self:?}"))
+    }
+
+    /// A moment that one of its keys names by the wall's clock, in CLOCK_MONOTONIC.
+    pub fn moment(&self, named: &Option<String>) -> Result<Moment> {
+        let named = named.as_ref().with_context(|| format!("no such moment: {self:?}"))?;
+        let time = self.time.as_ref().with_context(|| format!("no time: {self:?}"))?;
+        let later = clock::of_rfc3339(named)? - clock::of_rfc3339(time)?;
+        Moment::try_from(i128::from(self.at()) + later).with_context(|| format!("before the boot: {self:?}"))
     }
 
     /// When it happened; the beginning of time where it doesn't say.
@@ -177,5 +242,26 @@ mod tests {
         assert_eq!(gist(r#"{"event":"reply","n":3,"kind":"reset","missed":2}"#), "reply 3 reset");
         assert_eq!(gist(r#"{"event":"end","verdict":"peer-close"}"#), "end peer-close");
         assert_eq!(gist(r#"{"event":"stop","verdicts":{"unknown":1}}"#), "stop");
+        assert_eq!(gist(r#"{"event":"sysctl","name":"net.x","old":9,"new":-1}"#), "sysctl net.x 9 -> -1");
+        assert_eq!(gist(r#"{"event":"sysctl","name":"net.x","old":9,"errno":"EINVAL"}"#), "sysctl net.x 9 refused");
+    }
+
+    #[test]
+    fn keepalive_is_a_flag_of_a_socket_and_a_count_of_a_namespace() {
+        let line = concat!(
+            r#"{"event":"namespace","netns":7,"host":true,"time_s":7200,"intvl_s":75,"probes":9,"sockets":5,"#,
+            r#""keepalive":3,"follow":2}"#
+        );
+        let event = Event::parse(line).unwrap();
+        assert_eq!((event.keepalive, event.namespace().unwrap().keepalive), (None, 3));
+        assert_eq!(Event::parse(r#"{"event":"open","keepalive":true}"#).unwrap().keepalive, Some(true));
+    }
+
+    #[test]
+    fn a_moment_named_by_the_wall_s_clock_is_told_by_the_other() {
+        let [time, named] =
+            ["2026-01-31T23:59:59.500000000Z", "2026-02-01T00:00:01.000000007Z"].map(|time| Some(time.to_owned()));
+        let event = Event { time, mono_ns: Some(5), ..Event::default() };
+        assert_eq!(event.moment(&named).unwrap(), 1_500_000_012);
     }
 }

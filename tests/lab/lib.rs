@@ -3,8 +3,8 @@
 //! All of it happens on loopback, in network namespaces that the lab makes for itself, so nothing here needs a second
 //! host or a tool beyond a bare kernel. The provocations are [`pair`], [`peer`], [`busy`], [`forge`], [`kill`] and [`network`], and
 //! [`role`] has processes of its own where it matters who holds a socket. The independent witnesses are [`capture`] (the wire),
-//! [`application`] (the errno), [`counters`] (TcpExt) and [`timer`] (what `ss -o` would show). [`tracer`] is the one who stands
-//! trial, and [`schema`] what it has promised to say.
+//! [`application`] (the errno), [`counters`] (TcpExt), [`timer`] and [`diag`] (what `ss -o` shows). [`tracer`] is the one who stands
+//! trial, and [`listing`] too; [`schema`] is what they have promised to say.
 
 pub mod application;
 pub mod bpf;
@@ -13,6 +13,7 @@ pub mod capture;
 pub mod cgroup;
 pub mod clock;
 pub mod counters;
+pub mod diag;
 pub mod disguise;
 pub mod event;
 pub mod firewall;
@@ -20,6 +21,7 @@ pub mod forge;
 pub mod hammer;
 pub mod kill;
 pub mod leftovers;
+pub mod listing;
 pub mod mounts;
 pub mod netlink;
 pub mod netns;

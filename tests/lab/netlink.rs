@@ -1,10 +1,10 @@
-//! As much netlink as the lab needs: one request, one answer, no iproute2.
+//! As much netlink as the lab needs: one request, its answer, no iproute2.
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
     errno::Errno,
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
 };
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 const HEADER: usize = 16;
 
@@ -45,16 +45,57 @@ impl Request {
     }
 
     /// As [`Self::send`], to another family.
-    pub fn send_to(mut self, family: SockProtocol) -> Result<()> {
+    pub fn send_to(self, family: SockProtocol) -> Result<()> {
+        let socket = self.asked(family)?;
+        let mut answer = [0; 4096];
+        let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty()).context("no answer to a netlink request")?;
+        verdict(&answer[..length])
+    }
+
+    /// Asks for all that there is (NLM_F_DUMP) within the calling thread's network namespace; gives the messages, each without its
+    /// header.
+    pub fn dump(mut self, family: SockProtocol) -> Result<Vec<Vec<u8>>> {
+        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
+        self.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+        let socket = self.asked(family)?;
+        let (mut found, mut answer) = (Vec::new(), vec![0; 1 << 16]);
+        loop {
+            let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty()).context("no answer to a netlink request")?;
+            for part in parts(&answer[..length])? {
+                let Some(message) = part else { return Ok(found) };
+                found.push(message.to_vec());
+            }
+        }
+    }
+
+    /// The socket on which the answer to the request will come.
+    fn asked(mut self, family: SockProtocol) -> Result<OwnedFd> {
         let length = self.bytes.len() as u32;
         self.bytes[..4].copy_from_slice(&length.to_ne_bytes());
         let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, family)
             .context("cannot open a netlink socket")?;
         send(socket.as_raw_fd(), &self.bytes, MsgFlags::empty()).context("cannot send a netlink request")?;
-        let mut answer = [0; 4096];
-        let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty()).context("no answer to a netlink request")?;
-        verdict(&answer[..length])
+        Ok(socket)
     }
+}
+
+/// The messages in one packet of a dump, each without its header; `None` at the end of those once the dump is over.
+fn parts(mut packet: &[u8]) -> Result<Vec<Option<&[u8]>>> {
+    let mut found = Vec::new();
+    while packet.len() >= HEADER {
+        let length = u32::from_ne_bytes([packet[0], packet[1], packet[2], packet[3]]) as usize;
+        let kind = i32::from(u16::from_ne_bytes([packet[4], packet[5]]));
+        ensure!((HEADER..=packet.len()).contains(&length), "a netlink message of {length} bytes, {} are there", packet.len());
+        let flags = i32::from(u16::from_ne_bytes([packet[6], packet[7]]));
+        ensure!(flags & libc::NLM_F_DUMP_INTR == 0, "what is dumped changed meanwhile");
+        match kind {
+            libc::NLMSG_DONE => found.push(None),
+            libc::NLMSG_ERROR => verdict(&packet[..length])?,
+            _ => found.push(Some(&packet[HEADER..length])),
+        }
+        packet = &packet[length.next_multiple_of(4).min(packet.len())..];
+    }
+    Ok(found)
 }
 
 /// Reads the kernel's answer: an NLMSG_ERROR whose code is 0 means yes.
@@ -77,6 +118,22 @@ mod tests {
     fn attributes_are_padded_but_their_length_is_not() {
         let request = Request::new(36, 0).put(&[7; 4]).attribute(1, b"pfifo\0");
         assert_eq!(request.bytes[HEADER..], *b"\x07\x07\x07\x07\x0a\0\x01\0pfifo\0\0\0");
+    }
+
+    #[test]
+    fn a_dump_is_taken_apart_up_to_its_end() {
+        let message = |kind: i32, body: &[u8]| {
+            let mut bytes = (16 + body.len() as u32).to_ne_bytes().to_vec();
+            bytes.extend((kind as u16).to_ne_bytes());
+            bytes.resize(HEADER, 0);
+            bytes.extend(body);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        };
+        let packet = [message(20, b"one"), message(20, b"four"), message(libc::NLMSG_DONE, &[0; 4])].concat();
+        assert_eq!(parts(&packet).unwrap(), [Some(&b"one"[..]), Some(b"four"), None]);
+        assert!(parts(&packet[..18]).is_err());
+        assert!(parts(&message(libc::NLMSG_ERROR, &(-libc::ENOENT).to_ne_bytes())).is_err());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use nix::{
 use crate::{
     clock::{self, Moment},
     counters::Counters,
-    network,
+    network, sysctl,
 };
 
 const MINE: &str = "/proc/thread-self/ns/net";
@@ -93,7 +93,7 @@ impl Netns {
 
     /// Writes one of its `net.ipv4` sysctls.
     pub fn sysctl(&self, name: &str, value: impl ToString + Sync) -> Result<()> {
-        let path = format!("/proc/sys/net/ipv4/{name}");
+        let path = sysctl::path(name);
         self.enter(|| fs::write(&path, value.to_string()).with_context(|| format!("cannot write {path}")))
     }
 

@@ -149,8 +149,8 @@ impl Plan {
     }
 }
 
-/// The listener of an IPv4-mapped client is a plain IPv4 one.
-fn unmapped(address: SocketAddr) -> SocketAddr {
+/// An IPv4-mapped address as IPv4, which is how it is shown; also, the listener of an IPv4-mapped client is a plain IPv4 one.
+pub fn unmapped(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

@@ -2,7 +2,7 @@
 use std::{
     fs::File,
     io::{IoSlice, IoSliceMut, Read, Write, stdin, stdout},
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use nix::{
     cmsg_space,
+    mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
     sys::{
         prctl,
@@ -52,10 +53,13 @@ fn rename(name: &str) -> Result<()> {
 /// What it holds.
 #[derive(Default)]
 struct Puppet {
-    listener: Option<Socket>,
+    /// The last of them is the one that orders are about.
+    listeners: Vec<Socket>,
     /// The last of them is the one that orders are about.
     sockets: Vec<Socket>,
     offered: Option<UnixListener>,
+    /// A file that was opened in a namespace in which this process is no longer.
+    opened: Option<File>,
 }
 
 impl Puppet {
@@ -67,7 +71,7 @@ impl Puppet {
             }
             ["listen", at, ref keepalive @ ..] => return self.listen(at.parse()?, keepalive),
             ["accept"] => {
-                let (socket, _) = self.listener.as_ref().context("it does not listen")?.accept().context("accept")?;
+                let (socket, _) = self.listeners.last().context("it does not listen")?.accept().context("accept")?;
                 self.sockets.push(socket);
             }
             ["connect", to, idle, interval, probes] => self.sockets.push(connected(to.parse()?, &[idle, interval, probes])?),
@@ -91,8 +95,18 @@ impl Puppet {
             ["take"] => return self.take(),
             ["close"] => {
                 self.sockets.clear();
-                self.listener = None;
+                self.listeners.clear();
             }
+            ["shutdown"] => self.socket()?.shutdown(Shutdown::Write).context("shutdown")?,
+            ["survey"] => return self.survey(),
+            ["write", path, value] => written(path, value)?,
+            ["write-in", netns, path, value] => within(netns, || written(path, value))?,
+            ["open-in", netns, path] => {
+                let open = || File::options().write(true).open(path).with_context(|| format!("cannot open {path}"));
+                self.opened = Some(within(netns, open)?);
+            }
+            ["write-opened", value] => self.opened.as_mut().context("it has opened nothing")?.write_all(value.as_bytes())?,
+            ["read-only", path] => read_only(path)?,
             ["set", option, value] => sockopt::set(self.socket()?, sockopt::named(option)?, value.parse()?)?,
             ["get", option] => return Ok(sockopt::get(self.socket()?, sockopt::named(option)?)?.to_string()),
             ["destroy", local, remote] => kill::destroy_between(local.parse()?, remote.parse()?)?,
@@ -115,8 +129,25 @@ impl Puppet {
         listener.bind(&at.into()).with_context(|| format!("cannot bind {at}"))?;
         listener.listen(64).context("listen")?;
         let at = address(listener.local_addr()?)?;
-        self.listener = Some(listener);
+        self.listeners.push(listener);
         Ok(at.to_string())
+    }
+
+    /// What the kernel says of each socket that this process holds, listeners first: its own end, the peer's, and the five options.
+    fn survey(&self) -> Result<String> {
+        const OPTIONS: [&str; 5] = ["SO_KEEPALIVE", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"];
+        let described = |socket: &Socket| {
+            // A listener has no peer.
+            let peer = socket.peer_addr().ok().map(address).transpose()?;
+            let peer = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
+            let mut words = vec![address(socket.local_addr()?)?.to_string(), peer];
+            for option in OPTIONS {
+                words.push(sockopt::get(socket, sockopt::named(option)?)?.to_string());
+            }
+            Ok::<_, anyhow::Error>(words.join(","))
+        };
+        let all = self.listeners.iter().chain(&self.sockets).map(described).collect::<Result<Vec<_>>>()?;
+        Ok(all.join(" "))
     }
 
     /// The child holds what this process holds, and sleeps until it is killed. It has its name before its parent answers.
@@ -161,6 +192,31 @@ impl Puppet {
         self.sockets.push(Socket::from(fd));
         Ok(String::new())
     }
+}
+
+/// As `echo VALUE > PATH` does.
+fn written(path: &str, value: &str) -> Result<()> {
+    std::fs::write(path, format!("{value}\n")).with_context(|| format!("cannot write {value} to {path}"))
+}
+
+/// Goes to another network namespace for this alone.
+fn within<T>(netns: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let open = |path: &str| File::open(path).with_context(|| format!("cannot open {path}"));
+    let (home, there) = (open("/proc/thread-self/ns/net")?, open(netns)?);
+    setns(there, CloneFlags::CLONE_NEWNET).context("cannot enter a network namespace")?;
+    let outcome = work();
+    setns(home, CloneFlags::CLONE_NEWNET).context("cannot come back from a network namespace")?;
+    outcome
+}
+
+/// From now on nobody in this process can write there: as a container has it.
+fn read_only(path: &str) -> Result<()> {
+    let none = None::<&str>;
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace")?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("cannot make mounts private")?;
+    mount(Some(path), path, none, MsFlags::MS_BIND, none).with_context(|| format!("cannot bind {path}"))?;
+    let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(none, path, none, again, none).with_context(|| format!("cannot make {path} read-only"))
 }
 
 fn connected(to: SocketAddr, keepalive: &[&str]) -> Result<Socket> {

@@ -3,6 +3,7 @@
 //! The test program starts itself once more in such a role, and tells it line by line what to do; [`crate::puppet`] is what goes on
 //! there. A fresh process has one thread, so it may fork as it likes, which a test may not.
 use std::{
+    fmt::Display,
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     path::Path,
@@ -17,8 +18,8 @@ use nix::{
 
 use crate::{
     netns::Netns,
-    pair::{Connection, Plan},
-    puppet,
+    pair::{Connection, Plan, unmapped},
+    puppet, sysctl,
 };
 
 /// The hidden argument, followed by the name that the process takes.
@@ -47,15 +48,20 @@ pub struct Actor {
 impl Actor {
     /// Starts one with this name, whose sockets will be in this namespace.
     pub fn enter(name: &str, netns: &Netns) -> Result<Self> {
+        let mut actor = Self::stay(name)?;
+        actor.ask(&format!("netns {}", netns.path()))?;
+        Ok(actor)
+    }
+
+    /// Starts one with this name, in the namespace of whoever starts it.
+    pub fn stay(name: &str) -> Result<Self> {
         let program = std::env::current_exe().context("the test program's own path")?;
         let mut command = Command::new(program);
         command.args([ROLE, name]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot start a process of the lab's own")?;
         let orders = child.stdin.take();
         let answers = BufReader::new(child.stdout.take().context("no stdout")?);
-        let mut actor = Self { child, orders, answers };
-        actor.ask(&format!("netns {}", netns.path()))?;
-        Ok(actor)
+        Ok(Self { child, orders, answers })
     }
 
     /// Its process id.
@@ -134,6 +140,41 @@ impl Actor {
         Ok(self.ask(&format!("get {option}"))?.parse()?)
     }
 
+    /// It sends no more on its socket: the peer sees the end of the stream, and can still send.
+    pub fn shutdown(&mut self) -> Result<()> {
+        self.ask("shutdown").map(drop)
+    }
+
+    /// What getsockopt says of each socket that it holds, listeners first.
+    pub fn survey(&mut self) -> Result<Vec<Held>> {
+        self.ask("survey")?.split_whitespace().map(Held::parse).collect()
+    }
+
+    /// It writes one of `net.ipv4`'s sysctls as `echo` does, of the namespace that it is in.
+    pub fn sysctl(&mut self, name: &str, value: impl Display) -> Result<()> {
+        self.ask(&format!("write {} {value}", sysctl::path(name))).map(drop)
+    }
+
+    /// Likewise of another namespace, to which it goes for the write alone.
+    pub fn sysctl_in(&mut self, netns: &Netns, name: &str, value: impl Display) -> Result<()> {
+        self.ask(&format!("write-in {} {} {value}", netns.path(), sysctl::path(name))).map(drop)
+    }
+
+    /// It goes to another namespace to open such a sysctl, and comes back: [`Self::write_opened`] then writes it from here.
+    pub fn open_sysctl_in(&mut self, netns: &Netns, name: &str) -> Result<()> {
+        self.ask(&format!("open-in {} {}", netns.path(), sysctl::path(name))).map(drop)
+    }
+
+    /// It writes what it has opened.
+    pub fn write_opened(&mut self, value: impl Display) -> Result<()> {
+        self.ask(&format!("write-opened {value}")).map(drop)
+    }
+
+    /// To it, /proc/sys is read-only from now on.
+    pub fn protect_sysctls(&mut self) -> Result<()> {
+        self.ask("read-only /proc/sys").map(drop)
+    }
+
     /// It ends the connection's local end, whoever holds it.
     pub fn destroy(&mut self, connection: &Connection) -> Result<()> {
         self.ask(&format!("destroy {} {}", connection.local, connection.remote)).map(drop)
@@ -144,6 +185,44 @@ impl Actor {
         drop(self.orders.take());
         self.child.wait().context("cannot wait for a process of the lab's own")?;
         Ok(())
+    }
+}
+
+/// A socket that somebody holds, as its own process sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its own end, with an IPv4-mapped address as IPv4.
+    pub local: SocketAddr,
+    /// The peer's; `None` of a listener.
+    pub remote: Option<SocketAddr>,
+    /// SO_KEEPALIVE
+    pub keepalive: bool,
+    /// TCP_KEEPIDLE
+    pub time_s: i64,
+    /// TCP_KEEPINTVL
+    pub intvl_s: i64,
+    /// TCP_KEEPCNT
+    pub probes: u32,
+    /// TCP_USER_TIMEOUT
+    pub user_timeout_ms: u64,
+}
+
+impl Held {
+    fn parse(word: &str) -> Result<Self> {
+        let fields: Vec<&str> = word.split(',').collect();
+        let &[local, remote, keepalive, time_s, intvl_s, probes, user_timeout_ms] = &fields[..] else {
+            bail!("not a socket: {word}")
+        };
+        let address = |text: &str| Ok::<_, anyhow::Error>(unmapped(text.parse().with_context(|| format!("no address: {text}"))?));
+        Ok(Self {
+            local: address(local)?,
+            remote: if remote == "-" { None } else { Some(address(remote)?) },
+            keepalive: keepalive != "0",
+            time_s: time_s.parse()?,
+            intvl_s: intvl_s.parse()?,
+            probes: probes.parse()?,
+            user_timeout_ms: user_timeout_ms.parse()?,
+        })
     }
 }
 

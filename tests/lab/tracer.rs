@@ -74,7 +74,7 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// A running `keepalive-trace trace --json --all`.
+/// A running `keepalive-trace trace --json --all`, or `keepalive-trace sysctl --json`.
 pub struct Tracer {
     child: Child,
     heard: Arc<Heard>,
@@ -101,10 +101,20 @@ impl Tracer {
         Ok(tracer)
     }
 
+    /// Starts `sysctl` with these further arguments, and waits until it watches.
+    pub fn watch_sysctls(attach: Attach, arguments: &[&str]) -> Result<Self> {
+        let arguments = [&["sysctl", "--json", "--attach", attach.name()], arguments].concat();
+        let tracer = Self::run(command(&arguments))?;
+        tracer.wait_for("its start line", PATIENCE, |events| !events.is_empty())?;
+        Ok(tracer)
+    }
+
     /// Starts it and waits for nothing.
     pub fn spawn(attach: Attach, arguments: &[&str]) -> Result<Self> {
-        let mut command = command(&["trace", "--json", "--all", "--attach", attach.name()]);
-        command.args(arguments);
+        Self::run(command(&[&["trace", "--json", "--all", "--attach", attach.name()], arguments].concat()))
+    }
+
+    fn run(mut command: Command) -> Result<Self> {
         let mut child = command.spawn().with_context(|| format!("cannot start {}", binary().display()))?;
         let heard = Arc::new(Heard::default());
         let stdout = child.stdout.take().context("no stdout")?;

@@ -1,7 +1,8 @@
 //! The live tests: the kernel is provoked for real, and every event is held against witnesses that know nothing of the tracer.
 //!
-//! Each test is there twice, `kprobe::...` and `fentry::...`. They load programs into the kernel and hide parts of it, so
-//! they run only in a machine that is meant for it, which says so in its environment.
+//! Each test is there twice, `kprobe::...` and `fentry::...`; those for which it makes no difference are there once, `once::...`.
+//! They load programs into the kernel and hide parts of it, so they run only in a machine that is meant for it, which says so in its
+//! environment.
 mod before_us;
 mod bench;
 mod check;
@@ -68,6 +69,10 @@ const THEMES: [(&str, &[Test]); 29] = [
     ("check", check::TESTS),
 ];
 
+/// Those for which it makes no difference how the tracer attaches, which chooses by itself then.
+const THEMES_ONCE: [(&str, &[Test]); 0] = [];
+const ONCE: &str = "once";
+
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness reports to whoever started it")]
 fn main() -> ExitCode {
     // Before anything else: this process may be one of the lab's own, started by a test.
@@ -95,7 +100,9 @@ fn run(permitted: bool) -> Result<ExitCode> {
     // One after the other: a machine that sleeps takes no time, and each test may count what is loaded into the kernel.
     arguments.test_threads.get_or_insert(1);
     let shared = Arc::new(Shared::default());
-    let trials = Attach::BOTH.iter().flat_map(|&attach| trials(&Arc::new(Bench::new(attach, &shared)), !permitted)).collect();
+    let bench = |attach| Arc::new(Bench::new(attach, &shared));
+    let both = Attach::BOTH.iter().flat_map(|&attach| trials(attach.name(), &THEMES, &bench(attach), !permitted));
+    let trials = both.chain(trials(ONCE, &THEMES_ONCE, &bench(Attach::Auto), !permitted)).collect();
     if !permitted {
         return Ok(libtest_mimic::run(&arguments, trials).exit_code());
     }
@@ -107,11 +114,11 @@ fn run(permitted: bool) -> Result<ExitCode> {
     Ok(conclusion.exit_code())
 }
 
-fn trials(bench: &Arc<Bench>, ignored: bool) -> Vec<Trial> {
-    let tests = THEMES.iter().flat_map(|(theme, tests)| tests.iter().map(move |test| (theme, test)));
+fn trials(prefix: &str, themes: &[(&str, &[Test])], bench: &Arc<Bench>, ignored: bool) -> Vec<Trial> {
+    let tests = themes.iter().flat_map(|(theme, tests)| tests.iter().map(move |test| (theme, test)));
     let trial = |(theme, Test { name, run }): (&&str, &Test)| {
         let (bench, run) = (Arc::clone(bench), *run);
-        let name = format!("{}::{theme}::{name}", bench.attach);
+        let name = format!("{prefix}::{theme}::{name}");
         let told = move || -> Result<()> { run(&bench) };
         Trial::test(name, move || told().map_err(|error| format!("{error:#}").into())).with_ignored_flag(ignored)
     };

@@ -28,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(4 * 60);
 /// QEMU's emulation takes one core.
 const MOST_AT_ONCE: usize = 2;
 
-/// The two ways to attach, as the tests' names begin.
-pub const ATTACH: [&str; 2] = ["kprobe", "fentry"];
+/// The two ways to attach, and "once" for what doesn't depend on it: as the tests' names begin.
+pub const ATTACH: [&str; 3] = ["kprobe", "fentry", "once"];
 
 /// What became of one kernel.
 pub struct Run {
