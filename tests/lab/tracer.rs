@@ -16,7 +16,12 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{clock, event::Event, netns::Id, pair::Connection};
+use crate::{
+    clock::{self, Moment},
+    event::Event,
+    netns::Id,
+    pair::Connection,
+};
 
 mod heard;
 
@@ -164,16 +169,23 @@ impl Tracer {
 
     /// Waits until what it has said satisfies.
     pub fn wait_for(&self, what: &str, limit: Duration, satisfied: impl Fn(&[Event]) -> bool) -> Result<()> {
-        let start = clock::now();
+        let satisfied = self.wait_until(clock::now() + limit.as_nanos() as Moment, satisfied);
+        ensure!(satisfied.with_context(|| format!("waiting for {what}"))?, "the tracer has not said {what} within {limit:?}");
+        Ok(())
+    }
+
+    /// Waits until what it has said satisfies, or until this moment: then it is false.
+    pub fn wait_until(&self, moment: Moment, satisfied: impl Fn(&[Event]) -> bool) -> Result<bool> {
         loop {
             let said = self.heard.said();
             if satisfied(&said.events) {
-                return Ok(());
+                return Ok(true);
             }
-            ensure!(!said.ended, "the tracer ended before it said {what}");
-            let Some(left) = limit.checked_sub(clock::between(start, clock::now())) else {
-                bail!("the tracer has not said {what} within {limit:?}");
-            };
+            ensure!(!said.ended, "the tracer has ended");
+            let left = clock::between(clock::now(), moment);
+            if left.is_zero() {
+                return Ok(false);
+            }
             drop(self.heard.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner));
             // What comes in a rush is looked at together.
             thread::sleep(A_MOMENT);

@@ -25,6 +25,7 @@ mod skips;
 mod story;
 mod tuples;
 mod verdicts;
+mod wheel;
 mod witnesses;
 
 use std::{process::ExitCode, sync::Arc};
@@ -70,7 +71,7 @@ const THEMES: [(&str, &[Test]); 29] = [
 ];
 
 /// Those for which it makes no difference how the tracer attaches, which chooses by itself then.
-const THEMES_ONCE: [(&str, &[Test]); 0] = [];
+const THEMES_ONCE: [(&str, &[Test]); 1] = [("wheel", wheel::TESTS)];
 const ONCE: &str = "once";
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness reports to whoever started it")]
