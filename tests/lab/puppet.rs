@@ -108,6 +108,10 @@ impl Puppet {
             ["write-opened", value] => self.opened.as_mut().context("it has opened nothing")?.write_all(value.as_bytes())?,
             ["read-only", path] => read_only(path)?,
             ["set", option, value] => sockopt::set(self.socket()?, sockopt::named(option)?, value.parse()?)?,
+            ["set-listener", option, value] => {
+                let listener = self.listeners.last().context("it does not listen")?;
+                sockopt::set(listener, sockopt::named(option)?, value.parse()?)?;
+            }
             ["get", option] => return Ok(sockopt::get(self.socket()?, sockopt::named(option)?)?.to_string()),
             ["destroy", local, remote] => kill::destroy_between(local.parse()?, remote.parse()?)?,
             ["spin", milliseconds] => spin(Duration::from_millis(milliseconds.parse()?)),

@@ -135,6 +135,11 @@ impl Actor {
         self.ask(&format!("set {option} {value}")).map(drop)
     }
 
+    /// Likewise of its listener.
+    pub fn set_listener(&mut self, option: &str, value: i32) -> Result<()> {
+        self.ask(&format!("set-listener {option} {value}")).map(drop)
+    }
+
     /// What its socket says of an option.
     pub fn get(&mut self, option: &str) -> Result<i32> {
         Ok(self.ask(&format!("get {option}"))?.parse()?)

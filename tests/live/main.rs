@@ -22,6 +22,7 @@ mod scene;
 mod settings;
 mod silences;
 mod skips;
+mod sockets;
 mod story;
 mod tuples;
 mod verdicts;
@@ -71,7 +72,7 @@ const THEMES: [(&str, &[Test]); 29] = [
 ];
 
 /// Those for which it makes no difference how the tracer attaches, which chooses by itself then.
-const THEMES_ONCE: [(&str, &[Test]); 1] = [("wheel", wheel::TESTS)];
+const THEMES_ONCE: [(&str, &[Test]); 2] = [("wheel", wheel::TESTS), ("sockets", sockets::TESTS)];
 const ONCE: &str = "once";
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness reports to whoever started it")]
