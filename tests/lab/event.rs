@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     clock::{self, Moment},
-    listing::Finding,
+    finding::Finding,
     netns::Id,
     pair::Connection,
 };

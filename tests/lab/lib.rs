@@ -16,6 +16,7 @@ pub mod counters;
 pub mod diag;
 pub mod disguise;
 pub mod event;
+pub mod finding;
 pub mod firewall;
 pub mod forge;
 pub mod hammer;

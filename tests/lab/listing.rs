@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::{
     clock::{self, Moment},
     event::Origin,
+    finding::Finding,
     pair::Connection,
     schema, tracer,
 };
@@ -49,15 +50,6 @@ pub struct Socket {
     pub detect_ms: Option<u64>,
     #[serde(default)]
     pub findings: Vec<Finding>,
-}
-
-/// What is wrong with a socket or a namespace.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the keys are those of the published schema, and are described there")]
-pub struct Finding {
-    pub finding: String,
-    pub why: String,
-    pub remedy: String,
 }
 
 /// The `summary` line.
@@ -193,16 +185,6 @@ impl fmt::Debug for Socket {
     }
 }
 
-impl Finding {
-    /// The number that the remedy gives a setting: of `TCP_KEEPIDLE`, in "set TCP_KEEPIDLE to 300" and the like, 300. `None` where
-    /// it doesn't name the setting.
-    pub fn advised(&self, setting: &str) -> Option<i64> {
-        let (_, rest) = self.remedy.split_once(setting)?;
-        let number = rest.split(|c: char| !c.is_ascii_digit()).find(|part| !part.is_empty())?;
-        number.parse().ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,17 +203,5 @@ mod tests {
         assert_eq!(socket.window(), Some((5_000_000_000, 5_004_000_000)));
         assert_eq!(socket.local().unwrap().to_string(), "10.0.0.5:51334");
         assert!(of_kind::<Socket>(SOCKET, "summary").is_err());
-    }
-
-    #[test]
-    fn the_number_after_a_setting_s_name_is_what_is_advised() {
-        let advice = |remedy: &str, setting| {
-            let [finding, why] = ["late-for-limit", ""].map(str::to_owned);
-            Finding { finding, why, remedy: remedy.to_owned() }.advised(setting)
-        };
-        assert_eq!(advice("set TCP_KEEPIDLE to 300 or less", "TCP_KEEPIDLE"), Some(300));
-        assert_eq!(advice("TCP_KEEPIDLE=7, TCP_KEEPCNT=3.", "TCP_KEEPCNT"), Some(3));
-        assert_eq!(advice("TCP_KEEPIDLE=7", "TCP_KEEPCNT"), None);
-        assert_eq!(advice("turn SO_KEEPALIVE on", "SO_KEEPALIVE"), None);
     }
 }

@@ -12,6 +12,7 @@ mod extremes;
 mod filters;
 mod flood;
 mod ledger;
+mod lint;
 mod outcomes;
 mod owners;
 mod refusals;
@@ -72,7 +73,7 @@ const THEMES: [(&str, &[Test]); 29] = [
 ];
 
 /// Those for which it makes no difference how the tracer attaches, which chooses by itself then.
-const THEMES_ONCE: [(&str, &[Test]); 2] = [("wheel", wheel::TESTS), ("sockets", sockets::TESTS)];
+const THEMES_ONCE: [(&str, &[Test]); 3] = [("wheel", wheel::TESTS), ("sockets", sockets::TESTS), ("lint", lint::TESTS)];
 const ONCE: &str = "once";
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness reports to whoever started it")]
