@@ -25,6 +25,7 @@ mod silences;
 mod skips;
 mod sockets;
 mod story;
+mod sysctl;
 mod tuples;
 mod verdicts;
 mod wheel;
@@ -40,7 +41,7 @@ use libtest_mimic::{Arguments, Trial};
 /// What the machine's environment holds where these tests may run.
 const PERMISSION: &str = "KEEPALIVE_TRACE_LAB";
 
-const THEMES: [(&str, &[Test]); 29] = [
+const THEMES: [(&str, &[Test]); 30] = [
     ("outcomes", outcomes::TESTS),
     ("silences", silences::TESTS),
     ("tuples", tuples::TESTS),
@@ -70,6 +71,7 @@ const THEMES: [(&str, &[Test]); 29] = [
     ("conduct", conduct::TESTS),
     ("refusals", refusals::TESTS),
     ("check", check::TESTS),
+    ("sysctl", sysctl::TESTS),
 ];
 
 /// Those for which it makes no difference how the tracer attaches, which chooses by itself then.
