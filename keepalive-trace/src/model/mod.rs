@@ -16,3 +16,4 @@ pub mod tracker;
 pub mod units;
 pub mod verdict;
 pub mod wheel;
+pub mod window;
