@@ -21,3 +21,6 @@ pub struct Queued {
     /// Bytes that were never sent.
     pub unsent: u32,
 }
+
+#[cfg(test)]
+pub mod samples;

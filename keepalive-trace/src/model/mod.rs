@@ -1,4 +1,5 @@
 //! The story, pure: time comes in as data; no clock, file, kernel or terminal is touched here.
+pub mod deadlines;
 pub mod errno;
 pub mod event;
 pub mod history;
