@@ -19,6 +19,11 @@ pub struct Armed {
 }
 
 impl Armed {
+    /// To its deadline, milliseconds.
+    pub fn left_ms(&self, hz: u32) -> i64 {
+        self.left * 1000 / i64::from(hz.max(1))
+    }
+
     /// When it fires, from now. To the jiffy where the level is known: at the end of its slot, which may still be ahead
     /// though the deadline has passed. Elsewhere it follows from the longest delay, in jiffies, that it can have been armed
     /// with.
