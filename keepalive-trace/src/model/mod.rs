@@ -6,6 +6,7 @@ pub mod history;
 pub mod judge;
 pub mod life;
 pub mod listing;
+pub mod middlebox;
 mod names;
 pub mod owner;
 pub mod selection;
