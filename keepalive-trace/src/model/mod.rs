@@ -2,6 +2,7 @@
 pub mod deadlines;
 pub mod errno;
 pub mod event;
+pub mod findings;
 pub mod history;
 pub mod judge;
 pub mod life;
