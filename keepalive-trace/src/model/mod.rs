@@ -2,11 +2,13 @@
 pub mod deadlines;
 pub mod errno;
 pub mod event;
+pub mod findings;
 pub mod history;
 pub mod holding;
 pub mod judge;
 pub mod life;
 pub mod listing;
+pub mod middlebox;
 mod names;
 pub mod owner;
 pub mod selection;
