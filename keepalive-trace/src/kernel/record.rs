@@ -4,18 +4,21 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
-use keepalive_trace_ebpf::{Held, Record, flag, has, kind, outcome};
+use keepalive_trace_ebpf::{self as wire, Held, Record, flag, has, kind, name, outcome};
 
 use super::cgroups::Cgroups;
 use crate::model::{
     errno::Errno,
     event::{Family, Outcome, Probe, ProbeResult, Reset, Timer},
-    owner::{Comm, Task},
+    holding::Holding,
+    listing::{Listed, Queued},
+    owner::{Comm, Owner, Task},
     settings::{Settings, Sourced},
     sighting::{Clock, Closed, Left, Sighting, Socket, What},
     state::State,
-    tracker::Holding,
+    sysctl::{self, Write},
     verdict::Verdict,
+    wheel::{self, Armed},
 };
 
 const AF_INET: u16 = 2;
@@ -66,9 +69,52 @@ impl Reader {
         Some(Sighting { mono_ns: record.mono_ns, socket, what })
     }
 
+    /// A write to a sysctl; none where the record makes no sense.
+    pub fn written(&self, write: &wire::Write) -> Option<Write> {
+        let name = match write.name {
+            name::TIME => sysctl::Name::Time,
+            name::INTVL => sysctl::Name::Intvl,
+            name::PROBES => sysctl::Name::Probes,
+            _ => return None,
+        };
+        let value = |raw: i32| match name {
+            sysctl::Name::Probes => i64::from(raw),
+            sysctl::Name::Time | sysctl::Name::Intvl => i64::from(raw) / i64::from(self.hz),
+        };
+        Some(Write {
+            mono_ns: write.mono_ns,
+            netns: write.netns,
+            name,
+            old: value(write.old),
+            new: value(write.new),
+            refused: write.ret.checked_neg().and_then(|errno| u16::try_from(errno).ok()).filter(|errno| *errno != 0).map(Errno),
+            by: (write.task_pid != 0).then(|| Task { pid: write.task_pid, comm: comm(write.task_comm) }),
+        })
+    }
+
+    /// A socket that a walk came to, as it is listed; none where the record makes no sense.
+    pub fn listed(&mut self, record: &Record, owner: Option<Owner>) -> Option<Listed> {
+        let Sighting { mono_ns, socket, what: _ } = self.sighting(record)?;
+        let armed = Armed {
+            left: record.next.into(),
+            expires: record.jiffies.wrapping_add_signed(record.next),
+            level: known(record, has::LEVEL, record.level),
+        };
+        Some(Listed {
+            mono_ns,
+            socket,
+            owner,
+            timer: known(record, has::NEXT, armed),
+            queued: known(record, has::LEFT, Queued { unacked: record.unacked, unsent: record.unsent }),
+        })
+    }
+
     fn what(&self, record: &Record) -> Option<What> {
         let next_ms = known(record, has::NEXT, self.ms(record.next.into()));
         let late_ms = known(record, has::LATE, self.ms(record.late.into()));
+        let deadline = record.jiffies.wrapping_add_signed(record.late.wrapping_neg());
+        let rounding = i64::try_from(wheel::rounding(deadline, record.level)).unwrap_or(i64::MAX);
+        let wheel_ms = late_ms.and(known(record, has::LEVEL | has::CLOCKS, self.ms(rounding)));
         let since_us = known(record, has::SINCE, record.since_ns / 1000);
         let by = known(record, has::TASK, Task { pid: record.task_pid, comm: comm(record.task_comm) });
         Some(match record.kind {
@@ -77,8 +123,9 @@ impl Reader {
                 result: known(record, has::RET, ProbeResult::of(record.ret)),
                 next_ms,
                 late_ms,
+                wheel_ms,
             }),
-            kind::TIMER => What::Timer(Timer { outcome: timer_outcome(record.outcome)?, next_ms, late_ms }),
+            kind::TIMER => What::Timer(Timer { outcome: timer_outcome(record.outcome)?, next_ms, late_ms, wheel_ms }),
             kind::RESET => What::Reset(self.reset(record, by)),
             kind::SNAPSHOT => What::Snapshot,
             kind::CONNECTED => What::Connected { connect_us: since_us, opener: by },
@@ -171,7 +218,7 @@ pub fn holding(held: &Held) -> Holding {
 }
 
 fn known<T>(record: &Record, bit: u32, value: T) -> Option<T> {
-    (record.has & bit != 0).then_some(value)
+    (record.has & bit == bit).then_some(value)
 }
 
 /// IPv4-mapped addresses are shown as IPv4.
@@ -248,7 +295,8 @@ mod tests {
         assert_eq!(settings.intvl_s, Sourced { value: 75, origin: Origin::Sysctl });
         assert_eq!(settings.probes, Sourced { value: 9, origin: Origin::Sysctl });
         assert_eq!(socket.idle_ms, Some(1004));
-        let probe = Probe { n: Some(2), result: Some(ProbeResult::Sent), next_ms: Some(75_000), late_ms: Some(4) };
+        let probe =
+            Probe { n: Some(2), result: Some(ProbeResult::Sent), next_ms: Some(75_000), late_ms: Some(4), wheel_ms: None };
         assert_eq!(what, What::Probe(probe));
     }
 
@@ -256,7 +304,7 @@ mod tests {
     fn what_the_kernel_lacks_stays_unknown() {
         let (socket, what) = read(&Record { has: 0, ..record() });
         assert_eq!((socket.settings, socket.idle_ms, socket.netns, socket.cookie), (None, None, None, None));
-        assert_eq!(what, What::Probe(Probe { n: None, result: None, next_ms: None, late_ms: None }));
+        assert_eq!(what, What::Probe(Probe { n: None, result: None, next_ms: None, late_ms: None, wheel_ms: None }));
         let (_, what) = read(&Record { has: 0, kind: kind::CLOSED, old_state: 1, ..record() });
         assert_eq!(what, What::Closed(Closed { from: State::ESTABLISHED, ..Closed::default() }));
     }

@@ -14,13 +14,17 @@ use super::{
     facts,
     losses::Losses,
     owner::Owners,
+    pace::Pace,
     probes::Probes,
     record::{Reader, holding},
     sockets::Snapshot,
 };
 use crate::model::{
     event::{Body, Event},
+    holding::{Use, chosen, holders_of},
+    owner::Owners as Wanted,
     sighting::{Sighting, What},
+    sysctl::{self, Following, Write},
     tracker::Tracker,
 };
 
@@ -46,7 +50,9 @@ pub struct Stream {
     awake_until: Instant,
     next_losses: Instant,
     records: u64,
-    batch: Vec<Sighting>,
+    batch: Vec<Seen>,
+    /// What counting the connections that follow a sysctl may cost.
+    pace: Pace,
     events: Vec<Event>,
 }
 
@@ -67,6 +73,7 @@ impl Stream {
             next_losses: Instant::now() + LOSSES,
             records: 0,
             batch: Vec::with_capacity(BATCH),
+            pace: Pace::default(),
             events: Vec::new(),
         })
     }
@@ -83,26 +90,26 @@ impl Stream {
         netns: &[u32],
         mut sink: impl FnMut(&Event) -> Result<Flow>,
     ) -> Result<Flow> {
-        let Snapshot { connections, holders, failures } = Snapshot::take(probes, &mut self.owners, netns)?;
+        let Snapshot { sockets, holders, namespaces: _, failures } = Snapshot::take(probes, &mut self.owners, netns)?;
         if let [first, others @ ..] = &failures[..] {
             let others = if others.is_empty() { String::new() } else { format!(" (and {} more like this)", others.len()) };
             log::warn!("some connections come to be known only as something happens on them: {first:#}{others}");
         }
-        let mut there = Vec::with_capacity(connections.len());
-        for record in &connections {
+        let mut there = Vec::with_capacity(sockets.len());
+        for record in &sockets {
             match self.reader.sighting(record) {
-                Some(sighting) => there.push(sighting),
+                Some(sighting) => there.push(Seen::Socket(sighting)),
                 None => self.losses.unreadable(),
             }
         }
         self.fill(usize::MAX);
         there.append(&mut self.batch);
-        there.sort_by_key(|sighting| sighting.mono_ns);
+        there.sort_by_key(Seen::mono_ns);
         // Owners are known before anything is told, and connections before their owners can be.
         tracker.expect_holders(holders.iter().map(holding).collect());
         let mut flow = Flow::More;
-        for sighting in &there {
-            flow = self.follow(sighting, tracker, &mut sink)?;
+        for seen in &there {
+            flow = self.follow(seen, probes, tracker, &mut sink)?;
             if flow == Flow::Enough {
                 break;
             }
@@ -148,8 +155,8 @@ impl Stream {
                 tracker.held(&holders.iter().map(holding).collect::<Vec<_>>());
             }
             let batch = std::mem::take(&mut self.batch);
-            for sighting in &batch {
-                if self.follow(sighting, tracker, &mut sink)? == Flow::Enough {
+            for seen in &batch {
+                if self.follow(seen, probes, tracker, &mut sink)? == Flow::Enough {
                     return Ok(Flow::Enough);
                 }
             }
@@ -204,8 +211,8 @@ impl Stream {
         {
             found = true;
             self.records += 1;
-            match Record::read_from_bytes(&item).ok().and_then(|record| self.reader.sighting(&record)) {
-                Some(sighting) => self.batch.push(sighting),
+            match Seen::read(&item, &mut self.reader) {
+                Some(seen) => self.batch.push(seen),
                 None => self.losses.unreadable(),
             }
         }
@@ -217,12 +224,48 @@ impl Stream {
 
     fn follow(
         &mut self,
-        sighting: &Sighting,
+        seen: &Seen,
+        probes: &mut Probes,
         tracker: &mut Tracker,
         sink: &mut impl FnMut(&Event) -> Result<Flow>,
     ) -> Result<Flow> {
-        tracker.see(sighting, &mut self.events);
+        match seen {
+            Seen::Socket(sighting) => tracker.see(sighting, &mut self.events),
+            Seen::Sysctl(write) => {
+                let following = self.following(write, probes, tracker.wanted());
+                tracker.sysctl(write, following, &mut self.events);
+            }
+        }
         self.hand_over(sink)
+    }
+
+    /// Which connections follow a write when: counted in a walk through its namespace, unless writes come so fast that this would
+    /// cost too much.
+    fn following(&mut self, write: &Write, probes: &mut Probes, wanted: &Wanted) -> Option<Following> {
+        if write.refused.is_some() || write.old == write.new {
+            return None;
+        }
+        let Self { pace, owners, reader, .. } = self;
+        let taken = pace.spend(|| Snapshot::take(probes, owners, &[write.netns]))?;
+        let Snapshot { sockets, holders, namespaces: _, failures } = match taken {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                log::warn!("the sockets that follow a sysctl are not counted: {error:#}");
+                return None;
+            }
+        };
+        if let Some(failure) = failures.first() {
+            log::warn!("the sockets that follow a sysctl are not counted: {failure:#}");
+            return None;
+        }
+        let hz = reader.hz;
+        let holders: Vec<_> = holders.iter().map(holding).collect();
+        let listed = sockets.iter().filter_map(|record| {
+            let of = Use::of(record.netns, record.lport, record.rport);
+            let owner = chosen(wanted, holders_of(&holders, record.sk), of);
+            wanted.wants(owner.as_ref().map(|owner| &owner.task)).then(|| reader.listed(record, owner)).flatten()
+        });
+        Some(sysctl::following(write.name, listed, hz))
     }
 
     fn hand_over(&mut self, sink: &mut impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {
@@ -245,8 +288,35 @@ impl Stream {
     }
 }
 
+/// What comes out of the ring.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the large kind")]
+enum Seen {
+    Socket(Sighting),
+    Sysctl(Write),
+}
+
+impl Seen {
+    /// None where the bytes make no sense.
+    fn read(item: &[u8], reader: &mut Reader) -> Option<Self> {
+        if let Ok(record) = Record::read_from_bytes(item) {
+            return reader.sighting(&record).map(Self::Socket);
+        }
+        let write = keepalive_trace_ebpf::Write::read_from_bytes(item).ok()?;
+        reader.written(&write).map(Self::Sysctl)
+    }
+
+    fn mono_ns(&self) -> u64 {
+        match self {
+            Self::Socket(sighting) => sighting.mono_ns,
+            Self::Sysctl(write) => write.mono_ns,
+        }
+    }
+}
+
 /// Who connects, accepts or closes has said who he is. All else happens to a socket, whoever holds it by then.
-fn asks_for_owner(sighting: &Sighting) -> bool {
+fn asks_for_owner(seen: &Seen) -> bool {
+    let Seen::Socket(sighting) = seen else { return false };
     match &sighting.what {
         What::Connected { .. } | What::Accepted { .. } | What::Acked => false,
         What::Closed(closed) => closed.errno.is_some(),

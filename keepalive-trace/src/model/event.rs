@@ -3,9 +3,11 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
 use super::{
     errno::Errno,
+    findings::Finding,
     owner::{Owner, Task},
     settings::Settings,
     state::State,
+    sysctl::{Following, Write},
     verdict::Verdict,
 };
 
@@ -35,6 +37,10 @@ pub enum Body {
     Reset(Connection, Reset),
     /// The connection is over.
     End(Connection, End),
+    /// A network namespace, as its sysctls are.
+    Namespace(Namespace),
+    /// Somebody wrote a keepalive sysctl; and what that means for the connections there, where it was counted.
+    Sysctl(Write, Option<Following>),
     /// Events are missing.
     Lost(Lost),
     /// The run ended: always the last event.
@@ -52,7 +58,7 @@ impl Body {
             | Self::Reply(connection, _)
             | Self::Reset(connection, _)
             | Self::End(connection, _) => Some(connection),
-            Self::Start(_) | Self::Lost(_) | Self::Stop(_) => None,
+            Self::Start(_) | Self::Namespace(_) | Self::Sysctl(..) | Self::Lost(_) | Self::Stop(_) => None,
         }
     }
 }
@@ -66,7 +72,8 @@ pub struct Start {
     pub kernel: String,
     /// Jiffies a second.
     pub hz: u32,
-    pub attach: Attach,
+    /// None where nothing is hooked.
+    pub attach: Option<Attach>,
     pub cmdline: String,
     /// The sysctls of the namespace that the tool runs in, where it could read them.
     pub sysctls: Option<Sysctls>,
@@ -80,6 +87,25 @@ pub struct Sysctls {
     pub time_s: i64,
     pub intvl_s: i64,
     pub probes: u32,
+}
+
+/// What a namespace's sysctls are, and how many connections they matter to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its inode.
+    pub netns: u32,
+    /// The first process's.
+    pub host: bool,
+    /// As `ip netns` knows it.
+    pub name: Option<String>,
+    pub sysctls: Sysctls,
+    pub sockets: u64,
+    /// With SO_KEEPALIVE.
+    pub keepalive: u64,
+    /// Of these, those that have a value from the sysctls.
+    pub follow: u64,
+    /// What is wrong with them.
+    pub findings: Vec<Finding>,
 }
 
 /// How the kernel's functions are hooked.
@@ -172,8 +198,28 @@ impl How {
 /// Who changed a connection's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changed {
-    /// Who called `setsockopt`; none where the change was only noticed: a sysctl, another way to set it, or a missed call.
+    /// Who called `setsockopt`, or wrote the sysctl; none where the change was only noticed.
     pub by: Option<Task>,
+    pub via: Option<Via>,
+}
+
+/// By what way settings changed. Where it is not known, another way was taken, or the call was missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    Setsockopt,
+    /// The timer has fired, and follows what was written so long before, milliseconds.
+    Sysctl {
+        waited_ms: u64,
+    },
+}
+
+impl Via {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Setsockopt => "setsockopt",
+            Self::Sysctl { .. } => "sysctl",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,6 +279,8 @@ pub struct End {
     pub unanswered: u32,
     /// Since it was connected or accepted, milliseconds; of a handshake that failed, how long it was tried.
     pub age_ms: Option<u64>,
+    /// The timer had been armed before a sysctl that it follows was written.
+    pub armed_before_sysctl: bool,
     /// One sentence with the evidence.
     pub why: String,
 }
@@ -247,6 +295,8 @@ pub struct Probe {
     pub next_ms: Option<i64>,
     /// Fired so long after its deadline, milliseconds.
     pub late_ms: Option<i64>,
+    /// Of that, what the timer wheel's rounding explains, milliseconds.
+    pub wheel_ms: Option<i64>,
 }
 
 /// What `tcp_write_wakeup` returned.
@@ -285,6 +335,8 @@ pub struct Timer {
     pub next_ms: Option<i64>,
     /// Fired so long after its deadline, milliseconds.
     pub late_ms: Option<i64>,
+    /// Of that, what the timer wheel's rounding explains, milliseconds.
+    pub wheel_ms: Option<i64>,
 }
 
 /// Why a run of the timer sent nothing.

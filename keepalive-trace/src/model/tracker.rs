@@ -6,20 +6,17 @@ use std::{
 };
 
 use super::{
-    event::{Body, ConnId, Connection, Event, How, Lost, Open, Outcome, Place, Stop},
+    event::{Body, Changed, ConnId, Connection, Event, How, Lost, Open, Outcome, Place, Stop, Timer, Via},
     history::History,
+    holding::{Holding, Use, chosen, holders_of},
     life::Life,
     names::Names,
     owner::{Owner, Owners},
     sighting::{Closed, Sighting, Socket, What},
     state::State,
+    sysctl::{Following, Stale, Write, Writes},
     table::{Slot, Table},
 };
-
-mod holding;
-
-pub use holding::Holding;
-use holding::chosen;
 
 /// How many histories are kept unless somebody says otherwise: some 27 MB.
 pub const CAPACITY: usize = 100_000;
@@ -46,6 +43,7 @@ pub struct Tracker {
     looking_around: bool,
     /// Connections that are closed and not yet judged, the oldest first.
     unsettled: VecDeque<Unsettled>,
+    writes: Writes,
     forgotten: u64,
     stop: Stop,
 }
@@ -60,6 +58,8 @@ struct Entry {
     state: State,
     /// Its opening was told, and so all else is.
     told: bool,
+    /// Of what its armed timer knows nothing yet.
+    stale: Stale,
 }
 
 #[derive(Debug)]
@@ -81,6 +81,7 @@ impl Tracker {
             expected: Vec::new(),
             looking_around: false,
             unsettled: VecDeque::new(),
+            writes: Writes::default(),
             forgotten: 0,
             stop: Stop::default(),
         }
@@ -97,8 +98,7 @@ impl Tracker {
         if let Some(reply) = reply {
             self.tell(slot, at, &sighting.socket, |connection| Body::Reply(connection, reply), out);
         }
-        let entry = self.table.get_mut(slot);
-        if let Some(change) = entry.life.change(sighting, &entry.history) {
+        if let Some(change) = self.change(slot, sighting) {
             self.tell(slot, at, &sighting.socket, |connection| Body::Settings(connection, change), out);
         }
         let entry = self.table.get_mut(slot);
@@ -112,6 +112,21 @@ impl Tracker {
             _ => {}
         }
         self.table.touch(slot);
+    }
+
+    /// Takes in that a sysctl was written, and what was counted of the connections there.
+    pub fn sysctl(&mut self, write: &Write, following: Option<Following>, out: &mut Vec<Event>) {
+        self.settle(write.mono_ns, out);
+        if write.refused.is_none() && write.old != write.new {
+            for Entry { history, stale, .. } in self.table.iter_mut() {
+                let there = history.netns() == Some(write.netns) && history.verdict.is_none();
+                if let Some(settings) = history.settings().filter(|_| there) {
+                    stale.written(write, &settings, history.tally.pending);
+                }
+            }
+            self.writes.note(write);
+        }
+        out.push(Event { mono_ns: write.mono_ns, body: Body::Sysctl(write.clone(), following) });
     }
 
     /// Judges those that have waited long enough by now, nanoseconds of CLOCK_MONOTONIC.
@@ -134,7 +149,7 @@ impl Tracker {
         for held in holdings.chunk_by(|one, other| one.socket == other.socket) {
             let Some(slot) = held.first().and_then(|holding| self.table.find(holding.socket)) else { continue };
             let history = &self.table.get(slot).history;
-            if let Some(owner) = chosen(&self.wanted, held, history) {
+            if let Some(owner) = chosen(&self.wanted, held, used(history)) {
                 self.table.get_mut(slot).history.set_owner(Some(owner));
             }
         }
@@ -162,6 +177,11 @@ impl Tracker {
     /// Counts what was lost on the way here.
     pub fn lost(&mut self, lost: Lost) {
         self.stop.lost += lost.count;
+    }
+
+    /// Whose connections are told.
+    pub fn wanted(&self) -> &Owners {
+        &self.wanted
     }
 
     /// The summary; `events` is how many were shown.
@@ -221,11 +241,8 @@ impl Tracker {
             _ => what.holder(),
         };
         let mut first = socket.connection(ConnId(hasher.finish()), owner);
-        let from = self.expected.partition_point(|holding| holding.socket < socket.address);
-        let held = self.expected[from..].chunk_by(|one, other| one.socket == other.socket).next();
-        if let Some(held) = held.filter(|held| held.iter().all(|holding| holding.socket == socket.address)) {
-            first.owner = chosen(&self.wanted, held, &History::begin(&first, *mono_ns)).or(first.owner);
-        }
+        let held = holders_of(&self.expected, socket.address);
+        first.owner = chosen(&self.wanted, held, used(&History::begin(&first, *mono_ns))).or(first.owner);
         // One that has no more time to wait is judged before it is forgotten.
         if let Some(slot) = self.table.next_to_go() {
             self.settle_slot(slot, out);
@@ -233,7 +250,7 @@ impl Tracker {
         let (history, event) = opened(first, *mono_ns, Open { how, connect_us });
         let told = self.wanted.wants(history.owner().as_ref().map(|owner| &owner.task));
         let cgroup = socket.cgroup.as_ref().map_or(0, |path| self.cgroups.number(path));
-        let entry = Entry { history, life: Life::default(), cgroup, state: socket.state, told };
+        let entry = Entry { history, life: Life::default(), cgroup, state: socket.state, told, stale: Stale::default() };
         let (slot, evicted) = self.table.insert(socket.address, entry);
         // Of what was not asked for, nobody misses anything.
         self.forgotten += u64::from(evicted.is_some_and(|evicted| evicted.told));
@@ -263,6 +280,30 @@ impl Tracker {
         *told = true;
         self.stop.connections += 1;
         out.push(event);
+    }
+
+    /// The change of settings that a sighting shows. When the timer runs, it looks at the sysctls, and follows what was written
+    /// while it was armed.
+    fn change(&mut self, slot: Slot, sighting: &Sighting) -> Option<Changed> {
+        let Sighting { mono_ns, socket, what } = sighting;
+        let entry = self.table.get_mut(slot);
+        let change = entry.life.change(sighting, &entry.history);
+        let Some(settings) = &socket.settings else { return change };
+        match what {
+            What::Set { .. } => entry.stale.set(settings),
+            // It comes back without having looked at anything.
+            What::Timer(Timer { outcome: Outcome::SocketBusy, .. }) => return None,
+            What::Timer(_) | What::Probe(_) => {
+                let stale = std::mem::take(&mut entry.stale);
+                let write = self.writes.behind(socket.netns, stale, entry.history.settings().as_ref(), settings);
+                if let Some(Write { mono_ns: written_ns, by, .. }) = write {
+                    let waited_ms = mono_ns.saturating_sub(*written_ns) / 1_000_000;
+                    return Some(Changed { by: *by, via: Some(Via::Sysctl { waited_ms }) });
+                }
+            }
+            _ => {}
+        }
+        change
     }
 
     fn close(&mut self, slot: Slot, at_ns: u64, socket: &Socket, closed: &Closed, out: &mut Vec<Event>) {
@@ -300,7 +341,11 @@ impl Tracker {
         self.introduce(slot, at_ns, socket, out);
         let entry = self.table.get(slot);
         let at_ns = entry.history.last_ns.max(at_ns);
-        let end = entry.life.end(closed, socket.orphan, socket.idle_ms, &entry.history, at_ns);
+        let mut end = entry.life.end(closed, socket.orphan, socket.idle_ms, &entry.history, at_ns);
+        if entry.stale.any() {
+            end.armed_before_sysctl = true;
+            end.why += "; its timer had been armed before the sysctl was written";
+        }
         self.tell(slot, at_ns, socket, |connection| Body::End(connection, end), out);
         // Nothing more follows from it.
         self.table.get_mut(slot).life = Life::default();
@@ -356,6 +401,16 @@ fn opened(first: Connection, at_ns: u64, open: Open) -> (History, Event) {
     let event = Event { mono_ns: at_ns, body: Body::Open(first, open) };
     history.apply(&event);
     (history, event)
+}
+
+/// The use of its socket that a history tells of.
+fn used(history: &History) -> Use {
+    Use {
+        netns: history.netns(),
+        local_port: history.local().port(),
+        remote_port: history.remote().port(),
+        opener: history.owner().map(|owner| owner.task.pid),
+    }
 }
 
 /// The connection at an event. What this sighting leaves out is as it was before.

@@ -5,7 +5,7 @@ use crate::model::{
     errno::Errno,
     event::{
         Attach, Body, Changed, ConnId, Connection, End, Event, Family, How, Lost, Open, Outcome, Place, Precision, Probe,
-        ProbeResult, Reply, ReplyKind, Reset, Start, Stop, Sysctls, Timer,
+        ProbeResult, Reply, ReplyKind, Reset, Start, Stop, Sysctls, Timer, Via,
     },
     history::History,
     owner::{Comm, Owner, Task},
@@ -45,7 +45,7 @@ pub(super) fn start() -> Event {
         host: "db1".to_owned(),
         kernel: "6.18.15".to_owned(),
         hz: 250,
-        attach: Attach::Kprobe,
+        attach: Some(Attach::Kprobe),
         cmdline: "keepalive-trace".to_owned(),
         sysctls: Some(Sysctls { time_s: 7200, intvl_s: 75, probes: 9 }),
         wall_offset_ns: 0,
@@ -60,7 +60,7 @@ fn open() -> Event {
 
 fn changed() -> Event {
     let by = Some(Task { pid: 812, comm: Comm::from("app") });
-    Event { mono_ns: 3 * SECOND + 7, body: Body::Settings(connection(), Changed { by }) }
+    Event { mono_ns: 3 * SECOND + 7, body: Body::Settings(connection(), Changed { by, via: Some(Via::Setsockopt) }) }
 }
 
 fn reply() -> Event {
@@ -70,6 +70,7 @@ fn reply() -> Event {
 
 pub(super) fn end() -> Event {
     let end = End {
+        armed_before_sysctl: false,
         verdict: Verdict::KeepaliveTimeout,
         errno: Some(Errno::TIMEDOUT),
         probes_sent: 4,
@@ -82,12 +83,12 @@ pub(super) fn end() -> Event {
 }
 
 pub(super) fn probe() -> Event {
-    let probe = Probe { n: Some(2), result: Some(ProbeResult::Sent), next_ms: Some(1000), late_ms: Some(8) };
+    let probe = Probe { n: Some(2), result: Some(ProbeResult::Sent), next_ms: Some(1000), late_ms: Some(8), wheel_ms: Some(8) };
     Event { mono_ns: 5 * SECOND + 7, body: Body::Probe(connection(), probe) }
 }
 
 fn timer() -> Event {
-    let timer = Timer { outcome: Outcome::DataInFlight, next_ms: Some(1000), late_ms: Some(132) };
+    let timer = Timer { outcome: Outcome::DataInFlight, next_ms: Some(1000), late_ms: Some(132), wheel_ms: Some(32) };
     Event { mono_ns: 5 * SECOND + SECOND / 2 + 7, body: Body::Timer(connection(), timer) }
 }
 
@@ -124,6 +125,7 @@ pub(super) fn history() -> History {
 pub(super) fn healthy() -> History {
     let connection = || Connection { id: ConnId(0xcd), probes_out: Some(0), ..connection() };
     let end = End {
+        armed_before_sysctl: false,
         verdict: Verdict::PeerClose,
         errno: None,
         probes_sent: 0,

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::{detail, escape};
 use crate::model::{
-    event::{Reply, Stop},
+    event::{Reply, Stop, Via},
     history::{Chapter, History, Timeline, What},
     units::{counted, seconds, short},
 };
@@ -137,10 +137,10 @@ fn chapter(what: &What) -> String {
         What::Silent { outcome, times } => {
             format!("timer sent nothing: {}, {}", outcome.name(), counted((*times).into(), "time"))
         }
-        What::Settings { to, by } => {
+        What::Settings { to, by, via } => {
             let to = to.map_or_else(|| "unknown".to_owned(), |settings| detail::in_force(&settings));
-            let by = by.map_or_else(String::new, |task| format!(", by {}", detail::named(task)));
-            format!("settings: {to}{by}")
+            let late = if matches!(via, Some(Via::Sysctl { .. })) { "armed-before-sysctl: now " } else { "settings: " };
+            format!("{late}{to}{}", detail::changed(*by, *via))
         }
     }
 }

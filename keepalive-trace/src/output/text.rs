@@ -1,22 +1,18 @@
 //! Text for people: one header line, then one event a line, in the columns that users of this field know.
-use std::{
-    fmt::Display,
-    io::{self, Write as _},
-};
+use std::io::{self, Write as _};
 
 use anyhow::Result;
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Format, Look, detail, escape, summary};
+use super::{
+    DIM, Format, Look, PLAIN, RED, YELLOW,
+    columns::{cell, or_dash},
+    detail, escape, summary,
+};
 use crate::model::{
     event::{Body, Connection, Event, ReplyKind},
     history::History,
 };
-
-const RED: &str = "\x1b[1;31m";
-const YELLOW: &str = "\x1b[33m";
-const DIM: &str = "\x1b[2m";
-const PLAIN: &str = "\x1b[0m";
 
 pub(super) struct Text {
     wide: bool,
@@ -48,7 +44,7 @@ impl Format for Text {
                 self.line(event, Some(connection), "probe", &detail::probe(connection, probe, self.hz), color, out)
             }
             Body::Timer(connection, timer) => {
-                self.line(event, Some(connection), "timer", &detail::timer(connection, timer, self.hz), DIM, out)
+                self.line(event, Some(connection), "timer", &detail::timer(timer, self.hz), DIM, out)
             }
             Body::Reply(connection, reply) => {
                 let color = if reply.missed > 0 || reply.kind == ReplyKind::Reset { YELLOW } else { "" };
@@ -60,6 +56,10 @@ impl Format for Text {
             Body::End(connection, end) => {
                 let color = if end.verdict.is_death() { RED } else { "" };
                 self.line(event, Some(connection), "end", &detail::end(end), color, out)
+            }
+            Body::Namespace(namespace) => self.line(event, None, "netns", &detail::namespace(namespace), "", out),
+            Body::Sysctl(write, following) => {
+                self.line(event, None, "sysctl", &detail::sysctl(write, following.as_ref()), YELLOW, out)
             }
             Body::Lost(lost) => self.line(event, None, "lost", &detail::lost(*lost), RED, out),
             Body::Stop(stop) => Ok(summary::totals(stop, out)?),
@@ -128,24 +128,6 @@ impl Text {
 
     fn address_width(&self) -> usize {
         if self.wide { 47 } else { 21 }
-    }
-}
-
-/// A column: what `fill` writes, then blanks up to the width, and one more.
-fn cell(out: &mut Vec<u8>, width: usize, fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
-    let start = out.len();
-    fill(out)?;
-    // Names may be of more bytes than characters.
-    let text = &out[start..];
-    let shown = if text.is_ascii() { text.len() } else { String::from_utf8_lossy(text).chars().count() };
-    out.resize(out.len() + width.saturating_sub(shown) + 1, b' ');
-    Ok(())
-}
-
-fn or_dash(out: &mut Vec<u8>, value: Option<impl Display>) -> io::Result<()> {
-    match value {
-        Some(value) => write!(out, "{value}"),
-        None => write!(out, "-"),
     }
 }
 

@@ -72,11 +72,11 @@ fn connected() -> What {
 }
 
 fn probe(n: u32) -> What {
-    What::Probe(Probe { n: Some(n), result: Some(ProbeResult::Sent), next_ms: None, late_ms: None })
+    What::Probe(Probe { n: Some(n), result: Some(ProbeResult::Sent), next_ms: None, late_ms: None, wheel_ms: None })
 }
 
 fn timer(outcome: Outcome) -> What {
-    What::Timer(Timer { outcome, next_ms: None, late_ms: None })
+    What::Timer(Timer { outcome, next_ms: None, late_ms: None, wheel_ms: None })
 }
 
 fn closed(from: State) -> Closed {
@@ -151,7 +151,7 @@ impl Run {
             }
             Body::Reset(..) => "reset".to_owned(),
             Body::End(_, end) => format!("end {}", end.verdict.name()),
-            Body::Start(_) | Body::Lost(_) | Body::Stop(_) => panic!("{event:?}"),
+            Body::Start(_) | Body::Namespace(_) | Body::Sysctl(..) | Body::Lost(_) | Body::Stop(_) => panic!("{event:?}"),
         };
         format!("{name} {what}")
     }
