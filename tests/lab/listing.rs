@@ -1,5 +1,9 @@
 //! `keepalive-trace sockets --json`, run as its users run it: every line held against the schema, and read.
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -26,8 +30,8 @@ pub struct Socket {
     pub ip: u8,
     pub laddr: String,
     pub lport: u16,
-    pub raddr: String,
-    pub rport: u16,
+    pub raddr: Option<String>,
+    pub rport: Option<u16>,
     pub netns: u64,
     pub state: String,
     pub pid: Option<u32>,
@@ -139,15 +143,19 @@ impl Socket {
         Ok(SocketAddr::new(self.laddr.parse().with_context(|| self.line.clone())?, self.lport))
     }
 
-    /// The peer's end.
+    /// The peer's end; of a listener, which has none, what inet_diag shows: no address and port 0.
     pub fn remote(&self) -> Result<SocketAddr> {
-        Ok(SocketAddr::new(self.raddr.parse().with_context(|| self.line.clone())?, self.rport))
+        let Some((address, port)) = self.raddr.as_ref().zip(self.rport) else {
+            let none: IpAddr = if self.ip == 4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            return Ok(SocketAddr::new(none, 0));
+        };
+        Ok(SocketAddr::new(address.parse().with_context(|| self.line.clone())?, port))
     }
 
     /// True when it is the connection's local end, by its namespace and its ports.
     pub fn is_of(&self, connection: &Connection) -> bool {
         let ports = (connection.local.port(), connection.remote.port());
-        self.netns == connection.netns.inode && (self.lport, self.rport) == ports
+        self.netns == connection.netns.inode && (self.lport, self.rport.unwrap_or_default()) == ports
     }
 
     /// When its keepalive timer is due: the deadline that the kernel was given, which the wheel rounds up. `None` where it isn't armed.
