@@ -331,7 +331,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// A time, or a middlebox by its name.
 fn idle_limit(text: &str) -> Result<Duration, String> {
     if let Some(known) = middlebox::find(text) {
-        return Ok(Duration::from_secs(known.idle_limit_s));
+        return Ok(Duration::from_secs(known.idle_limit_s.into()));
     }
     duration(text).map_err(|_| {
         let known: Vec<_> = middlebox::ALL.iter().map(|known| format!("{} ({} s)", known.name, known.idle_limit_s)).collect();

@@ -68,7 +68,7 @@ fn list(args: &SocketsArgs) -> Result<Sum> {
     drop(holders);
     let sockets = rows.sorted(sockets, args.sort);
     let look = Look { json: args.json, wide: args.wide, wall_clock: false, colors: args.color.into() };
-    let mut listing = Listing::begin(&look, facts::wall_offset_ns())?;
+    let mut listing = Listing::begin(&look, facts::wall_offset_ns(), args.lint)?;
     let mut sum = Sum::default();
     let mut senseless = 0;
     for record in &sockets {

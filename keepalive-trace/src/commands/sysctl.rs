@@ -22,7 +22,7 @@ use crate::{
     },
     model::{
         event::{Body, Event, Namespace, Via},
-        findings::namespace_findings,
+        findings,
         holding::{Use, chosen, holders_of},
         owner,
         settings::Origin,
@@ -97,7 +97,7 @@ fn compare(probes: &mut Probes, filters: &Filters, wanted: &owner::Owners) -> Re
             sockets: 0,
             keepalive: 0,
             follow: 0,
-            findings: namespace_findings(netns, &sysctls, host.as_ref()),
+            findings: findings::of_namespace(netns, &sysctls, host.as_ref()),
         };
         shown.insert(netns, namespace);
     }

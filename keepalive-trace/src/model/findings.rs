@@ -93,6 +93,15 @@ pub fn lint(listed: &Listed, limits: &Limits) -> Vec<Found> {
 }
 
 mod case;
+/// The same of a network namespace, whether or not a connection follows it.
+pub fn of_namespace(netns: u32, sysctls: &Sysctls, host: Option<&(u32, Sysctls)>) -> Vec<Finding> {
+    let Sysctls { time_s, intvl_s, probes } = *sysctls;
+    let differs = host.is_some_and(|(inode, values)| *inode != netns && values != sysctls);
+    let dangerous = time_s <= 0 || intvl_s <= 0 || probes == 0;
+    let found = [(differs, Finding::NetnsDiffers), (dangerous, Finding::DangerousSysctl)];
+    found.into_iter().filter(|(found, _)| *found).map(|(_, finding)| finding).collect()
+}
+
 #[cfg(test)]
 mod properties;
 mod remedy;

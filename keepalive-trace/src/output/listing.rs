@@ -24,15 +24,15 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// `wall_offset_ns` is CLOCK_REALTIME minus CLOCK_MONOTONIC, nanoseconds.
+    /// `advice`: for people, say of each finding why, and what cures it. `wall_offset_ns` is CLOCK_REALTIME minus CLOCK_MONOTONIC, nanoseconds.
     ///
     /// # Errors
     /// When standard output can't be written.
-    pub fn begin(look: &Look, wall_offset_ns: i64) -> Result<Self> {
+    pub fn begin(look: &Look, wall_offset_ns: i64, advice: bool) -> Result<Self> {
         let format: Box<dyn Format> = if look.json {
             Box::new(json::Json { wall_offset_ns })
         } else {
-            Box::new(text::Text::new(look, colors(look.colors)))
+            Box::new(text::Text::new(look, colors(look.colors), advice))
         };
         let mut listing =
             Self { format, out: BufWriter::with_capacity(64 * 1024, std::io::stdout()), line: Vec::with_capacity(1024) };

@@ -49,7 +49,7 @@ impl fmt::Display for Knob {
 }
 
 /// `TCP_KEEPIDLE 5 s, TCP_KEEPINTVL 1 s and TCP_KEEPCNT 3`
-pub fn listed<T: fmt::Display>(things: &[T]) -> String {
+pub fn joined<T: fmt::Display>(things: &[T]) -> String {
     let [first @ .., last] = things else { return String::new() };
     let first: Vec<String> = first.iter().map(ToString::to_string).collect();
     if first.is_empty() { last.to_string() } else { format!("{} and {last}", first.join(", ")) }

@@ -81,6 +81,8 @@ fn a_first_probe_that_the_timer_wheel_may_bring_too_late_is_late_for_the_limit()
         ]
     );
     assert_eq!(found(&listed(by_socket(333, 75, 9)), &NLB), [""; 0]);
+    let at_most = |ms| found(&listed(by_socket(333, 75, 9)), &Limits { idle_limit_ms: Some(ms), ..NOTHING }).len();
+    assert_eq!((at_most(349_387), at_most(349_388)), (1, 0));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 use super::{
     Finding, Found,
     case::Case,
-    remedy::{INTVL, Knob, LONGEST_OPTION_S, TIME, duration, listed, quick, quickest, within_limit},
+    remedy::{INTVL, Knob, LONGEST_OPTION_S, TIME, duration, joined, quick, quickest, within_limit},
 };
 use crate::model::{
     deadlines::{detection, first_run, interval, longest_delay},
@@ -22,7 +22,7 @@ pub fn late_for_limit(case: &Case<'_>) -> Option<Found> {
         let remedy = "no TCP_KEEPIDLE keeps it, 1 s being the least: raise the limit".to_owned();
         return Some(Found { finding: Finding::LateForLimit, why, remedy, cure: Vec::new() });
     };
-    let mut remedy = format!("{} in {}", listed(&cure), case.owner());
+    let mut remedy = format!("{} in {}", joined(&cure), case.owner());
     let sysctls = same_by_sysctl(case.settings, &cure);
     if !sysctls.is_empty() {
         remedy += &format!(", which takes effect at once; or {}, but armed timers keep their deadlines", case.write(&sysctls));
@@ -45,13 +45,11 @@ fn lateness(case: &Case<'_>, limit: i64) -> Option<String> {
     if let Some(idle) = fires.filter(|idle| *idle > limit) {
         return Some(format!("the armed timer can fire when it has been idle for {}", duration(idle)));
     }
-    // A shorter interval ends before the connection has been idle for the time, which then decides.
+    // One that is no longer than the time is never later than the first probe.
     let intvl = case.settings.intvl_s.value;
     match interval(case.settings, hz).map(|window| window.ms(hz).latest_ms) {
         None => Some(format!("with an interval of {intvl} s no second probe comes for months")),
-        Some(apart) if apart > limit && intvl > time => {
-            Some(format!("the next probe can come {} after the first", duration(apart)))
-        }
+        Some(apart) if apart > limit => Some(format!("the next probe can come {} after the first", duration(apart))),
         Some(_) => None,
     }
 }
@@ -114,7 +112,7 @@ pub fn slow_detection(case: &Case<'_>) -> Option<Found> {
     Some(Found {
         finding: Finding::SlowDetection,
         why,
-        remedy: format!("{} in {}: at most {}", listed(&quick.knobs), case.owner(), duration(quick.latest_ms)),
+        remedy: format!("{} in {}: at most {}", joined(&quick.knobs), case.owner(), duration(quick.latest_ms)),
         cure: quick.knobs,
     })
 }

@@ -2,7 +2,7 @@
 use super::{
     Finding, Found,
     case::Case,
-    remedy::{INTVL, Knob, PROBES, TIME, duration, listed, within_limit},
+    remedy::{INTVL, Knob, PROBES, TIME, duration, joined, within_limit},
 };
 use crate::model::{settings::Settings, state::State, units::counted};
 
@@ -27,7 +27,7 @@ pub fn no_keepalive(case: &Case<'_>) -> Option<Found> {
     Some(Found {
         finding: Finding::NoKeepalive,
         why: format!("idle for {} with keepalive off: if the peer is gone, nobody will notice", duration(idle)),
-        remedy: format!("{} in {}; without SO_KEEPALIVE the sysctls do nothing", listed(&cure), case.owner()),
+        remedy: format!("{} in {}; without SO_KEEPALIVE the sysctls do nothing", joined(&cure), case.owner()),
         cure,
     })
 }
@@ -75,7 +75,7 @@ pub fn netns_differs(case: &Case<'_>) -> Option<Found> {
     if cure.is_empty() {
         return None;
     }
-    Some(Found { finding: Finding::NetnsDiffers, why: listed(&said), remedy: case.write(&cure), cure })
+    Some(Found { finding: Finding::NetnsDiffers, why: joined(&said), remedy: case.write(&cure), cure })
 }
 
 pub fn dangerous_sysctl(case: &Case<'_>) -> Option<Found> {
@@ -105,5 +105,5 @@ pub fn dangerous_sysctl(case: &Case<'_>) -> Option<Found> {
         return None;
     }
     let remedy = format!("{}, the kernel's default; armed timers keep their deadlines", case.write(&cure));
-    Some(Found { finding: Finding::DangerousSysctl, why: listed(&said), remedy, cure })
+    Some(Found { finding: Finding::DangerousSysctl, why: joined(&said), remedy, cure })
 }

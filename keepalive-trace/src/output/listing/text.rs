@@ -23,13 +23,15 @@ use crate::{
 const NARROW_MS: i64 = 30;
 
 pub(super) struct Text {
+    /// Say what is wrong and what cures it, instead of only naming it.
+    advice: bool,
     wide: bool,
     colors: bool,
 }
 
 impl Text {
-    pub(super) fn new(look: &Look, colors: bool) -> Self {
-        Self { wide: look.wide, colors }
+    pub(super) fn new(look: &Look, colors: bool, advice: bool) -> Self {
+        Self { advice, wide: look.wide, colors }
     }
 
     fn address_width(&self) -> usize {
@@ -37,7 +39,7 @@ impl Text {
     }
 
     fn paint(&self, color: &'static str) -> (&'static str, &'static str) {
-        if self.colors { (color, PLAIN) } else { ("", "") }
+        if self.colors && !color.is_empty() { (color, PLAIN) } else { ("", "") }
     }
 }
 
@@ -46,14 +48,14 @@ impl Format for Text {
         let width = self.address_width();
         write!(
             out,
-            "{:<7} {:<15} {:<width$} {:<width$} {:<11} {:<20} {:<9} {:<11} {:<19} {:<3} {:<11} DETECTED IN",
+            "{:<7} {:<15} {:<width$} {:<width$} {:<11} {:<17} {:<9} {:<10} {:<10} {:<3} {:<10} DETECTED",
             "PID",
             "COMM",
             "LADDR:LPORT",
             "RADDR:RPORT",
             "STATE",
             "KEEPALIVE",
-            "USER-TIME",
+            "USER-TMO",
             "TIMER LEFT",
             "FIRES IN",
             "OUT",
@@ -74,14 +76,14 @@ impl Format for Text {
         cell(out, width, |out| write!(out, "{}", socket.local))?;
         cell(out, width, |out| if listens { write!(out, "-") } else { write!(out, "{}", socket.remote) })?;
         cell(out, 11, |out| write!(out, "{}", socket.state))?;
-        cell(out, 20, |out| keepalive(out, socket.settings.as_ref()))?;
+        cell(out, 17, |out| keepalive(out, socket.settings.as_ref()))?;
         let user_timeout = socket.settings.map(|settings| i64::from(settings.user_timeout_ms)).filter(|ms| *ms > 0);
         cell(out, 9, |out| time(out, user_timeout))?;
         // Not that of a listener: its children take over what is set, and no timer.
-        cell(out, 11, |out| time(out, timer.map(|timer| timer.left_ms(*hz))))?;
-        cell(out, 19, |out| window(out, *fires))?;
+        cell(out, 10, |out| time(out, timer.map(|timer| timer.left_ms(*hz))))?;
+        cell(out, 10, |out| window(out, *fires))?;
         cell(out, 3, |out| or_dash(out, socket.probes_out.filter(|_| !listens)))?;
-        cell(out, 11, |out| time(out, socket.idle_ms.filter(|_| !listens).and_then(|ms| i64::try_from(ms).ok())))?;
+        cell(out, 10, |out| time(out, socket.idle_ms.filter(|_| !listens).and_then(|ms| i64::try_from(ms).ok())))?;
         match detect_ms {
             _ if listens => write!(out, "-")?,
             Some(ms) => time(out, Some(*ms))?,
@@ -93,8 +95,13 @@ impl Format for Text {
         if self.wide {
             facts(out, row)?;
         }
+        if !self.advice && !found.is_empty() {
+            let (color, plain) = self.paint(YELLOW);
+            let names: Vec<_> = found.iter().map(|found| found.finding.name()).collect();
+            write!(out, "  {color}! {}{plain}", names.join(", "))?;
+        }
         writeln!(out, "{plain}")?;
-        for found in found {
+        for found in found.iter().filter(|_| self.advice) {
             let (color, plain) = self.paint(YELLOW);
             writeln!(out, "  {color}{}{plain}: {}", found.finding.name(), escape(&found.why))?;
             writeln!(out, "    cure: {}", escape(&found.remedy))?;
