@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use crate::{
     clock::{self, Moment},
-    finding::Finding,
     netns::Id,
     pair::Connection,
 };
@@ -126,7 +125,7 @@ pub struct Namespace {
     pub keepalive: u64,
     pub follow: u64,
     #[serde(default)]
-    pub findings: Vec<Finding>,
+    pub findings: Vec<String>,
 }
 
 /// Where each setting comes from: `socket` or `sysctl`.
