@@ -3,7 +3,7 @@ mod choice;
 mod crowd;
 mod order;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, thread::sleep, time::Duration};
 
 use anyhow::{Context, Result};
 use lab::{
@@ -75,6 +75,7 @@ fn data_that_waits_for_a_closed_window_is_unsent(_: &Bench) -> Result<()> {
     let stage = Stage::open()?;
     let pair = stage.connect(&Plan::new(Family::V6).keepalive(1000, 10, 5).buffers(4096))?;
     pair.fill()?;
+    sleep(Duration::from_secs(1)); // until all is acknowledged that there was room for
     let shown = diag::list(&stage.netns)?;
     let shown = shown.of(pair.connection.local, pair.connection.remote).context("the kernel shows no such socket")?;
     let listing = all_of(&stage, &[])?;

@@ -40,7 +40,8 @@ pub fn ports_addresses_and_families_are_chosen_from(_: &Bench) -> Result<()> {
     let other = connect("127.6.0.1:5002", "127.0.0.1:6002")?;
     let v6 = connect("[fd05::1]:5003", "[::1]:6003")?;
     let mapped = connect("[::ffff:127.5.0.2]:5004", "[::ffff:127.0.0.1]:6004")?;
-    let [v4, other, v6, mapped] = [v4, other, v6, mapped].each_ref().map(both_ends);
+    let pairs = [v4, other, v6, mapped];
+    let [v4, other, v6, mapped] = pairs.each_ref().map(both_ends);
 
     let cases: [(&[&str], &[Connection]); 12] = [
         (&[], &[v4, other, v6, mapped].concat()),

@@ -89,7 +89,7 @@ pub fn for_people_there_is_a_line_a_socket_under_a_header(_: &Bench) -> Result<(
 pub fn what_cannot_be_meant_is_a_usage_error(_: &Bench) -> Result<()> {
     for arguments in [
         &["--idle-limit", "soon"][..],
-        &["--detect-within", "-1s"],
+        &["--detect-within", "quickly"],
         &["--sort", "beauty"],
         &["--all-netns", "perhaps"],
         &["--fail"],
