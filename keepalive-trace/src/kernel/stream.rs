@@ -247,15 +247,16 @@ impl Stream {
         }
         let Self { pace, owners, reader, .. } = self;
         let taken = pace.spend(|| Snapshot::take(probes, owners, &[write.netns]))?;
-        let Snapshot { sockets, holders, namespaces: _, failures } = match taken {
+        let Snapshot { sockets, holders, namespaces, failures } = match taken {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 log::warn!("the sockets that follow a sysctl are not counted: {error:#}");
                 return None;
             }
         };
-        if let Some(failure) = failures.first() {
-            log::warn!("the sockets that follow a sysctl are not counted: {failure:#}");
+        if !failures.is_empty() || !namespaces.has(write.netns) {
+            let why = failures.first().map_or_else(|| "it can't be found any more".to_owned(), |error| format!("{error:#}"));
+            log::warn!("the sockets that follow a sysctl in the network namespace {} are not counted: {why}", write.netns);
             return None;
         }
         let hz = reader.hz;

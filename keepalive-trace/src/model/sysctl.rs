@@ -196,3 +196,82 @@ impl Writes {
         [Name::Time, Name::Intvl, Name::Probes].iter().find_map(is)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        listing::samples::{armed, by_socket, by_sysctl, listed},
+        sighting::Socket,
+        wheel::Armed,
+    };
+
+    /// Fires after this many jiffies, to the jiffy.
+    fn timer(left: u32) -> Armed {
+        Armed { left: left.into(), expires: left, level: Some(0) }
+    }
+
+    fn probing(listed: Listed) -> Listed {
+        Listed { socket: Socket { probes_out: Some(2), ..listed.socket }, ..listed }
+    }
+
+    /// Three that are armed by sysctl, one of them between two probes; one that is not armed yet; one by its own options; two
+    /// without keepalive; an orphan; and a listener.
+    fn sockets() -> Vec<Listed> {
+        let by = || by_sysctl(7200, 75, 9);
+        let off = Settings { keepalive: false, ..by() };
+        let with = |socket: fn(Socket) -> Socket, it: Listed| Listed { socket: socket(it.socket), ..it };
+        vec![
+            armed(timer(2500), by()),
+            armed(timer(250), by()),
+            probing(armed(timer(25_000), by())),
+            with(|socket| Socket { state: State::SYN_SENT, ..socket }, listed(by())),
+            armed(timer(10), by_socket(5, 5, 5)),
+            listed(off),
+            listed(off),
+            with(|socket| Socket { state: State::FIN_WAIT2, orphan: true, ..socket }, armed(timer(99), by())),
+            with(|socket| Socket { state: State::LISTEN, ..socket }, listed(by())),
+        ]
+    }
+
+    fn counts(name: Name) -> (u64, u64, u64, u64, u64) {
+        let Following { sockets, now, later, never_socket, never_off, by: _ } = following(name, sockets(), 250);
+        (sockets, now, later, never_socket, never_off)
+    }
+
+    #[test]
+    fn a_time_waits_for_the_timer_an_interval_only_between_probes_and_a_count_for_nothing() {
+        assert_eq!(counts(Name::Time), (8, 1, 3, 1, 3));
+        assert_eq!(counts(Name::Intvl), (8, 3, 1, 1, 3));
+        assert_eq!(counts(Name::Probes), (8, 4, 0, 1, 3));
+    }
+
+    #[test]
+    fn those_that_follow_later_say_by_when() {
+        // A timer that fires with the nth tick has done its work by the next.
+        let ms = |jiffies: u64| (jiffies + 2) * 4 * 1_000_000;
+        let by = following(Name::Time, sockets(), 250).by;
+        assert_eq!(by, Some(Deadlines { nearest_ns: ms(250), median_ns: ms(2500), last_ns: ms(25_000) }));
+        assert_eq!(following(Name::Probes, sockets(), 250).by, None);
+    }
+
+    #[test]
+    fn the_latest_writes_are_remembered_and_the_oldest_forgotten() {
+        let mut writes = Writes::default();
+        let write = |netns: u32, new| Write {
+            mono_ns: u64::from(netns),
+            netns,
+            name: Name::Time,
+            old: 7200,
+            new,
+            refused: None,
+            by: None,
+        };
+        for netns in 1..=REMEMBERED as u32 + 1 {
+            writes.note(&write(netns, 600));
+        }
+        let (before, now) = (by_sysctl(7200, 75, 9), by_sysctl(600, 75, 9));
+        let behind = |netns| writes.behind(Some(netns), Stale::default(), Some(&before), &now).is_some();
+        assert_eq!((writes.0.len(), behind(1), behind(2)), (REMEMBERED, false, true));
+    }
+}

@@ -28,7 +28,7 @@ pub(super) fn settings(settings: Option<&Settings>, Changed { by, via }: &Change
     format!("now {}{}", settings.map_or_else(|| "unknown".to_owned(), in_force), changed(*by, *via))
 }
 
-/// `, by app[812]`; of a sysctl, how long ago it was written.
+/// `, by app[812]`; of a sysctl, how long before it was written.
 pub(super) fn changed(by: Option<Task>, via: Option<Via>) -> String {
     match (by, via) {
         (None, None) => String::new(),
@@ -36,8 +36,8 @@ pub(super) fn changed(by: Option<Task>, via: Option<Via>) -> String {
         (None, Some(Via::Setsockopt)) => ", by setsockopt".to_owned(),
         (by, Some(Via::Sysctl { waited_ms })) => {
             let by = by.map_or_else(String::new, |task| format!(" by {}", named(task)));
-            let ago = seconds(i64::try_from(waited_ms).unwrap_or(i64::MAX));
-            format!(": its timer, armed before, has fired and follows the sysctl written{by} {ago} ago")
+            let waited = seconds(i64::try_from(waited_ms).unwrap_or(i64::MAX));
+            format!(", picked up from the sysctl, written {waited} before{by}")
         }
     }
 }
@@ -58,10 +58,10 @@ pub(super) fn sysctl(write: &Write, following: Option<&Following>) -> String {
     let Following { sockets, now, later, never_socket, never_off, by } = following;
     let when = by.map_or_else(String::new, |Deadlines { nearest_ns, median_ns, last_ns }| {
         let after = |ns: u64| seconds((ns.saturating_sub(*mono_ns) / 1_000_000) as i64);
-        format!(" (nearest in {}, median {}, last {})", after(nearest_ns), after(median_ns), after(last_ns))
+        format!(" (the next fires in {}, the median {}, the last {})", after(nearest_ns), after(median_ns), after(last_ns))
     });
     format!(
-        "{change}: of {}, {now} follow now, {later} when the timer fires that is armed under the old value{when}, {} never: {never_socket} set on the socket, {never_off} without keepalive",
+        "{change}: of {}, {now} follow at once, {later} keep an armed timer{when}, {} never follow ({never_socket} set on the socket, {never_off} without keepalive)",
         counted(*sockets, "socket"),
         following.never()
     )

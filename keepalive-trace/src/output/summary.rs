@@ -167,6 +167,7 @@ mod tests {
   3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection
           2000  connect in 0.312 ms
       +1.000 s  settings: keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), by app[812]
+      +2.200 s  armed-before-sysctl: now keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), picked up from the sysctl, written 0.100 s before by sysctl[77]
       +3.000 s  probes 1 to 2 of 3, the last answered by ACK after 4.000 ms (to the jiffy), until +3.250 s
       +3.500 s  timer sent nothing: data-in-flight, 1 time
       +4.250 s  end, with keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl)

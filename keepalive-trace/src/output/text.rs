@@ -149,8 +149,12 @@ mod tests {
     fn every_event_is_one_line_in_the_known_columns() {
         let expected = "\
 TIME(s)      PID     COMM            LADDR:LPORT           RADDR:RPORT           EVENT    DETAIL
+0.000000     -       -               -                     -                     netns    4026531840 (host): tcp_keepalive_time 7200 s, intvl 0 s, probes 9; 12 sockets, 5 with keepalive, 3 of them by sysctl; dangerous-sysctl
 1.000000     812     app             10.0.0.5:51334        10.0.0.9:5432         open     connected in 0.312 ms, keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl)
 2.000000     812     app             10.0.0.5:51334        10.0.0.9:5432         settings now keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), by app[812]
+3.100000     -       -               -                     -                     sysctl   net.ipv4.tcp_keepalive_time 7200 s -> 600 s in netns 4026531840, by sysctl[77]: of 12 sockets, 1 follow at once, 2 keep an armed timer (the next fires in 8.899 s, the median 599.899 s, the last 7099.899 s), 9 never follow (2 set on the socket, 7 without keepalive)
+3.100000     -       -               -                     -                     sysctl   net.ipv4.tcp_keepalive_probes stays 9 in netns 4026531840: the kernel refused a write, by sysctl[77] (EINVAL)
+3.200000     812     app             10.0.0.5:51334        10.0.0.9:5432         settings now keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), picked up from the sysctl, written 0.100 s before by sysctl[77]
 4.000000     812     app             10.0.0.5:51334        10.0.0.9:5432         probe    2 of 3, idle 2.008 s, next in 1.000 s
 4.250000     812     app             10.0.0.5:51334        10.0.0.9:5432         reply    probe 2 of 3 answered by ACK after 4.000 ms (to the jiffy), 1 before it missed
 4.500000     812     app             10.0.0.5:51334        10.0.0.9:5432         timer    no probe: data in flight, retransmission rules, next in 1.000 s, fired 0.132 s late (the timer wheel explains 0.032 s)

@@ -19,6 +19,7 @@ mod owners;
 mod properties;
 mod replies;
 mod room;
+mod sysctls;
 
 /// Jiffies a second.
 const HZ: u32 = 250;
@@ -133,6 +134,9 @@ impl Run {
     }
 
     fn gist(&mut self, event: &Event) -> String {
+        if let Body::Sysctl(write, _) = &event.body {
+            return format!("{} {} -> {}", write.name.name(), write.old, write.new);
+        }
         let id = event.body.connection().unwrap().id;
         let place = self.ids.iter().position(|known| *known == id).unwrap_or_else(|| {
             self.ids.push(id);
@@ -141,6 +145,9 @@ impl Run {
         let name = char::from(b'A' + u8::try_from(place).unwrap());
         let what = match &event.body {
             Body::Open(_, open) => format!("open {}", open.how.name()),
+            Body::Settings(_, Changed { by: Some(by), via: Some(Via::Sysctl { waited_ms }) }) => {
+                format!("follows {} after {waited_ms} ms", by.comm)
+            }
             Body::Settings(_, changed) => changed.by.map_or("settings".to_owned(), |task| format!("settings by {}", task.comm)),
             Body::Probe(_, probe) => format!("probe {}", probe.n.unwrap()),
             Body::Timer(_, timer) => format!("timer {}", timer.outcome.name()),

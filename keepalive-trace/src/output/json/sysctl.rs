@@ -100,3 +100,44 @@ pub(super) fn namespace(namespace: &Namespace, mono_ns: u64, wall_offset_ns: i64
         findings: findings.iter().map(|finding| finding.name()).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::event::{Body, Event},
+        output::samples,
+    };
+
+    fn printed(event: &Event) -> String {
+        match &event.body {
+            Body::Sysctl(written, following) => serde_json::to_string(&write(written, following.as_ref(), 0)).unwrap(),
+            Body::Namespace(it) => serde_json::to_string(&namespace(it, event.mono_ns, 0)).unwrap(),
+            _ => panic!("{event:?}"),
+        }
+    }
+
+    #[test]
+    fn a_write_says_who_and_what_and_who_follows_when() {
+        let [written, refused] = samples::writes();
+        assert_eq!(
+            printed(&written),
+            concat!(
+                r#"{"event":"sysctl","time":"1970-01-01T00:00:04.100000007Z","mono_ns":4100000007,"name":"net.ipv4.tcp_keepalive_time","#,
+                r#""old":7200,"new":600,"netns":4026531840,"task_pid":77,"task_comm":"sysctl","sockets":12,"follow_now":1,"#,
+                r#""follow_later":2,"follow_never":9,"never_socket":2,"never_off":7,"nearest_at":"1970-01-01T00:00:13.000000000Z","#,
+                r#""median_at":"1970-01-01T00:10:04.000000000Z","last_at":"1970-01-01T01:58:24.000000000Z"}"#
+            )
+        );
+        assert!(printed(&refused).contains(r#""old":9,"errno":"EINVAL","netns""#), "{}", printed(&refused));
+    }
+
+    #[test]
+    fn a_namespace_says_its_values_and_whom_they_matter_to() {
+        let expected = concat!(
+            r#"{"event":"namespace","time":"1970-01-01T00:00:01.000000008Z","mono_ns":1000000008,"netns":4026531840,"host":true,"#,
+            r#""time_s":7200,"intvl_s":0,"probes":9,"sockets":12,"keepalive":5,"follow":3,"findings":["dangerous-sysctl"]}"#
+        );
+        assert_eq!(printed(&samples::namespace()), expected);
+    }
+}

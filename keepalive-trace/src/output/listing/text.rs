@@ -176,3 +176,77 @@ fn facts(out: &mut Vec<u8>, row: &Row) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        findings::{Limits, lint},
+        listing::samples::{armed, by_socket, by_sysctl, idle_for, listed},
+        sighting::Socket,
+        wheel::Armed,
+    };
+
+    const HZ: u32 = 250;
+
+    fn row(listed: Listed) -> Row {
+        let limits = Limits { hz: HZ, idle_limit_ms: Some(350_000), ..Limits::default() };
+        Row {
+            hz: HZ,
+            fires: listed.fires(HZ),
+            detect_ms: crate::model::deadlines::detection(&listed, HZ),
+            found: lint(&listed, &limits),
+            listed,
+        }
+    }
+
+    fn rows() -> Vec<Row> {
+        let probing = armed(Armed { left: 2500, expires: 2500, level: Some(1) }, by_socket(60, 10, 6));
+        let listening = listed(by_sysctl(7200, 75, 9));
+        vec![
+            row(Listed { socket: Socket { probes_out: Some(2), ..probing.socket }, ..probing }),
+            row(armed(Armed { left: 85_000, expires: 85_000, level: None }, by_sysctl(340, 75, 9))),
+            row(idle_for(700_000, Settings { keepalive: false, ..by_sysctl(7200, 75, 9) })),
+            row(Listed { socket: Socket { state: State::LISTEN, ..listening.socket }, ..listening }),
+        ]
+    }
+
+    fn printed(advice: bool) -> String {
+        let text = Text { advice, wide: false, colors: false };
+        let (mut out, mut sum) = (Vec::new(), Sum::default());
+        text.header(&mut out).unwrap();
+        for row in rows() {
+            text.row(&row, &mut out).unwrap();
+            sum.add(&row);
+        }
+        text.sum(&sum, 0, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_socket_is_one_line_with_its_units_and_its_findings_by_name() {
+        let expected = "\
+PID     COMM            LADDR:LPORT           RADDR:RPORT           STATE       KEEPALIVE         USER-TMO  TIMER LEFT FIRES IN   OUT IDLE       DETECTED
+812     app             10.0.0.5:51334        10.0.0.9:5432         ESTABLISHED 60s* 10s* 6*      -         10.000 s   10.020 s   2   0.000 s    123.588 s
+812     app             10.0.0.5:51334        10.0.0.9:5432         ESTABLISHED 340s 75s 9        -         340.000 s  340.00..356.39 s 0   0.000 s    1049.820 s  ! late-for-limit
+812     app             10.0.0.5:51334        10.0.0.9:5432         ESTABLISHED off               -         -          -          0   700.000 s  never  ! no-keepalive
+812     app             10.0.0.5:51334        -                     LISTEN      7200s 75s 9       -         -          -          -   -          -
+
+3 sockets and 1 listener, 2 with keepalive; 2 findings: 1 no-keepalive, 1 late-for-limit  (* set on the socket, else by sysctl)
+";
+        assert_eq!(printed(false), expected);
+    }
+
+    #[test]
+    fn advice_says_why_and_what_cures_it() {
+        let expected = "\
+812     app             10.0.0.5:51334        10.0.0.9:5432         ESTABLISHED 340s 75s 9        -         340.000 s  340.00..356.39 s 0   0.000 s    1049.820 s
+  late-for-limit: the first probe can come 356.388 s after the last sign of life (time 340 s), and the limit is 350 s
+    cure: TCP_KEEPIDLE 333 s in app[812], which takes effect at once; or `nsenter -t 812 -n sysctl -w net.ipv4.tcp_keepalive_time=333` (network namespace 7), but armed timers keep their deadlines
+812     app             10.0.0.5:51334        10.0.0.9:5432         ESTABLISHED off               -         -          -          0   700.000 s  never
+  no-keepalive: idle for 700 s with keepalive off: if the peer is gone, nobody will notice
+    cure: SO_KEEPALIVE and TCP_KEEPIDLE 333 s in app[812]; without SO_KEEPALIVE the sysctls do nothing
+";
+        assert!(printed(true).contains(expected), "{}", printed(true));
+    }
+}
