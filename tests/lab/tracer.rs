@@ -16,12 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{
-    clock::{self, Moment},
-    event::Event,
-    netns::Id,
-    pair::Connection,
-};
+use crate::{clock, event::Event, netns::Id, pair::Connection};
 
 mod heard;
 
@@ -169,23 +164,16 @@ impl Tracer {
 
     /// Waits until what it has said satisfies.
     pub fn wait_for(&self, what: &str, limit: Duration, satisfied: impl Fn(&[Event]) -> bool) -> Result<()> {
-        let satisfied = self.wait_until(clock::now() + limit.as_nanos() as Moment, satisfied);
-        ensure!(satisfied.with_context(|| format!("waiting for {what}"))?, "the tracer has not said {what} within {limit:?}");
-        Ok(())
-    }
-
-    /// Waits until what it has said satisfies, or until this moment: then it is false.
-    pub fn wait_until(&self, moment: Moment, satisfied: impl Fn(&[Event]) -> bool) -> Result<bool> {
+        let start = clock::now();
         loop {
             let said = self.heard.said();
             if satisfied(&said.events) {
-                return Ok(true);
+                return Ok(());
             }
-            ensure!(!said.ended, "the tracer has ended");
-            let left = clock::between(clock::now(), moment);
-            if left.is_zero() {
-                return Ok(false);
-            }
+            ensure!(!said.ended, "the tracer ended before it said {what}");
+            let Some(left) = limit.checked_sub(clock::between(start, clock::now())) else {
+                bail!("the tracer has not said {what} within {limit:?}");
+            };
             drop(self.heard.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner));
             // What comes in a rush is looked at together.
             thread::sleep(A_MOMENT);

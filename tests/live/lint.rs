@@ -254,22 +254,23 @@ fn detection_that_never_comes_or_waits_for_a_user_timeout_is_found(_: &Bench) ->
 fn sysctls_that_kill_or_disarm_are_found(_: &Bench) -> Result<()> {
     const NAME: &str = "dangerous-sysctl";
     let [time, intvl, probes] = ["tcp_keepalive_time", "tcp_keepalive_intvl", "tcp_keepalive_probes"];
+    let lint = Lint::new(&[])?;
+    let (pair, own) = (lint.by_sysctl()?, lint.stage.connect(&Plan::new(Family::V4).keepalive(7200, 75, 9))?);
+    lint.not_found(NAME, &pair.connection)?;
     for (name, value) in [(time, 0), (time, -1), (intvl, 0), (intvl, -5), (probes, 0)] {
-        let lint = Lint::new(&[])?;
-        let pair = lint.by_sysctl()?;
-        let own = lint.stage.connect(&Plan::new(Family::V4).keepalive(7200, 75, 9))?;
-        lint.not_found(NAME, &pair.connection)?;
         lint.sysctls(&[(name, value)])?;
-        let finding = lint.found(NAME, &pair.connection).with_context(|| format!("{name} {value}"))?;
+        let listing = lint.run(&[])?;
+        let finding = listing.of(&pair.connection)?.finding(NAME)?;
         assert!(finding.why.contains(&format!("{name}={value}")), "{finding:?}");
-        lint.not_found(NAME, &own.connection)?;
-        lint.not_found(NAME, &pair.connection.other_end())?;
+        // Neither where all is set on the socket, nor where keepalive is off.
+        for other in [&own.connection, &pair.connection.other_end()] {
+            assert_eq!(listing.find(other)?.map(|socket| socket.found()), None);
+        }
         lint.sysctls(&finding.sysctls())?;
         lint.not_found(NAME, &pair.connection)?;
-        lint.sysctls(&[(name, 1)])?;
-        lint.not_found(NAME, &pair.connection)?;
     }
-    Ok(())
+    lint.sysctls(&[(time, 1), (intvl, 1), (probes, 1)])?;
+    lint.not_found(NAME, &pair.connection)
 }
 
 fn only_what_is_found_is_kept_and_the_exit_code_tells(_: &Bench) -> Result<()> {
