@@ -58,10 +58,11 @@ struct Watch {
 impl Watch {
     /// Watches this stage, with these further filters.
     fn of(bench: &Bench, stage: Stage, filters: &[&str]) -> Result<Self> {
+        // A namespace is found by whoever is in it.
+        let writer = Actor::enter("admin", &stage.netns)?;
         let netns = stage.netns.inode().to_string();
         let tracer = Tracer::watch_sysctls(bench.attach, &[&["--netns", &netns], filters].concat())?;
         tracer.wait_for("its namespace", LIMIT, |events| events.iter().any(|event| event.kind == "namespace"))?;
-        let writer = Actor::enter("admin", &stage.netns)?;
         Ok(Self { stage, tracer, writer })
     }
 
