@@ -149,9 +149,9 @@ pub struct Changed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
     Setsockopt,
-    /// The timer has fired, and follows what was written so long before, milliseconds.
+    /// The timer has fired, and follows what was written so long before, milliseconds; 49 days stand for any longer time.
     Sysctl {
-        waited_ms: u64,
+        waited_ms: u32,
     },
 }
 

@@ -76,7 +76,7 @@ struct Line<'a> {
     by_pid: Option<u32>,
     by_comm: Option<String>,
     via: Option<&'static str>,
-    waited_ms: Option<u64>,
+    waited_ms: Option<u32>,
 
     n: Option<u32>,
     of: Option<u32>,

@@ -38,7 +38,7 @@ impl Tracker {
                 let stale = std::mem::take(&mut entry.stale);
                 let write = self.writes.behind(socket.netns, stale, entry.history.settings().as_ref(), settings);
                 if let Some(Write { mono_ns: written_ns, by, .. }) = write {
-                    let waited_ms = mono_ns.saturating_sub(*written_ns) / 1_000_000;
+                    let waited_ms = u32::try_from(mono_ns.saturating_sub(*written_ns) / 1_000_000).unwrap_or(u32::MAX);
                     return Some(Changed { by: *by, via: Some(Via::Sysctl { waited_ms }) });
                 }
             }
