@@ -13,6 +13,7 @@ pub mod owner;
 mod pace;
 pub mod probes;
 pub mod record;
+mod seen;
 pub mod sockets;
 pub mod stream;
 pub mod sysctls;

@@ -3,12 +3,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
-use keepalive_trace_ebpf::{Record, WAKE_NS};
+use keepalive_trace_ebpf::WAKE_NS;
 use tokio::{
     io::unix::AsyncFd,
     time::{self, Instant},
 };
-use zerocopy::FromBytes as _;
 
 use super::{
     facts,
@@ -17,13 +16,13 @@ use super::{
     pace::Pace,
     probes::Probes,
     record::{Reader, holding},
+    seen::Seen,
     sockets::Snapshot,
 };
 use crate::model::{
     event::{Body, Event},
     holding::{Use, chosen, holders_of},
     owner::Owners as Wanted,
-    sighting::{Sighting, What},
     sysctl::{self, Following, Write},
     tracker::Tracker,
 };
@@ -150,7 +149,7 @@ impl Stream {
         mut sink: impl FnMut(&Event) -> Result<Flow>,
     ) -> Result<Flow> {
         while self.fill(BATCH) {
-            if self.owners.is_due() && self.batch.iter().any(asks_for_owner) {
+            if self.owners.is_due() && self.batch.iter().any(Seen::asks_for_owner) {
                 let holders = self.owners.look(probes)?;
                 tracker.held(&holders.iter().map(holding).collect::<Vec<_>>());
             }
@@ -286,43 +285,6 @@ impl Stream {
             flow = sink(&Event { mono_ns: facts::mono_ns(), body: Body::Lost(lost) })?;
         }
         Ok(flow)
-    }
-}
-
-/// What comes out of the ring.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are of the large kind")]
-enum Seen {
-    Socket(Sighting),
-    Sysctl(Write),
-}
-
-impl Seen {
-    /// None where the bytes make no sense.
-    fn read(item: &[u8], reader: &mut Reader) -> Option<Self> {
-        if let Ok(record) = Record::read_from_bytes(item) {
-            return reader.sighting(&record).map(Self::Socket);
-        }
-        let write = keepalive_trace_ebpf::Write::read_from_bytes(item).ok()?;
-        reader.written(&write).map(Self::Sysctl)
-    }
-
-    fn mono_ns(&self) -> u64 {
-        match self {
-            Self::Socket(sighting) => sighting.mono_ns,
-            Self::Sysctl(write) => write.mono_ns,
-        }
-    }
-}
-
-/// Who connects, accepts or closes has said who he is. All else happens to a socket, whoever holds it by then.
-fn asks_for_owner(seen: &Seen) -> bool {
-    let Seen::Socket(sighting) = seen else { return false };
-    match &sighting.what {
-        What::Connected { .. } | What::Accepted { .. } | What::Acked => false,
-        What::Closed(closed) => closed.errno.is_some(),
-        What::Snapshot | What::Set { .. } | What::Probe(_) | What::Timer(_) => true,
-        What::Reset(_) | What::PeerReset | What::Aborted { .. } => true,
     }
 }
 

@@ -2,21 +2,25 @@
 use std::{
     collections::VecDeque,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::Arc,
 };
 
 use super::{
-    event::{Body, Changed, ConnId, Connection, Event, How, Lost, Open, Outcome, Place, Stop, Timer, Via},
+    event::{Body, ConnId, Connection, Event, How, Lost, Open, Outcome, Place, Stop},
     history::History,
-    holding::{Holding, Use, chosen, holders_of},
+    holding::{Holding, chosen, holders_of},
     life::Life,
     names::Names,
     owner::{Owner, Owners},
     sighting::{Closed, Sighting, Socket, What},
     state::State,
-    sysctl::{Following, Stale, Write, Writes},
+    sysctl::{Stale, Writes},
     table::{Slot, Table},
 };
+
+mod connection;
+mod sysctls;
+
+use connection::{connection, opened, remembered, used};
 
 /// How many histories are kept unless somebody says otherwise: some 27 MB.
 pub const CAPACITY: usize = 100_000;
@@ -112,21 +116,6 @@ impl Tracker {
             _ => {}
         }
         self.table.touch(slot);
-    }
-
-    /// Takes in that a sysctl was written, and what was counted of the connections there.
-    pub fn sysctl(&mut self, write: &Write, following: Option<Following>, out: &mut Vec<Event>) {
-        self.settle(write.mono_ns, out);
-        if write.refused.is_none() && write.old != write.new {
-            for Entry { history, stale, .. } in self.table.iter_mut() {
-                let there = history.netns() == Some(write.netns) && history.verdict.is_none();
-                if let Some(settings) = history.settings().filter(|_| there) {
-                    stale.written(write, &settings, history.tally.pending);
-                }
-            }
-            self.writes.note(write);
-        }
-        out.push(Event { mono_ns: write.mono_ns, body: Body::Sysctl(write.clone(), following) });
     }
 
     /// Judges those that have waited long enough by now, nanoseconds of CLOCK_MONOTONIC.
@@ -282,30 +271,6 @@ impl Tracker {
         out.push(event);
     }
 
-    /// The change of settings that a sighting shows. When the timer runs, it looks at the sysctls, and follows what was written
-    /// while it was armed.
-    fn change(&mut self, slot: Slot, sighting: &Sighting) -> Option<Changed> {
-        let Sighting { mono_ns, socket, what } = sighting;
-        let entry = self.table.get_mut(slot);
-        let change = entry.life.change(sighting, &entry.history);
-        let Some(settings) = &socket.settings else { return change };
-        match what {
-            What::Set { .. } => entry.stale.set(settings),
-            // It comes back without having looked at anything.
-            What::Timer(Timer { outcome: Outcome::SocketBusy, .. }) => return None,
-            What::Timer(_) | What::Probe(_) => {
-                let stale = std::mem::take(&mut entry.stale);
-                let write = self.writes.behind(socket.netns, stale, entry.history.settings().as_ref(), settings);
-                if let Some(Write { mono_ns: written_ns, by, .. }) = write {
-                    let waited_ms = mono_ns.saturating_sub(*written_ns) / 1_000_000;
-                    return Some(Changed { by: *by, via: Some(Via::Sysctl { waited_ms }) });
-                }
-            }
-            _ => {}
-        }
-        change
-    }
-
     fn close(&mut self, slot: Slot, at_ns: u64, socket: &Socket, closed: &Closed, out: &mut Vec<Event>) {
         let entry = self.table.get_mut(slot);
         // Whoever closes held it to the end, but for the one that closes a listener with what nobody had accepted.
@@ -392,49 +357,6 @@ impl Tracker {
         let told = matches!(what, What::Reset(_) | What::Timer(_));
         let counts = !matches!(what, What::Closed(_)) && entry.history.verdict.is_none();
         (told || counts).then_some(slot)
-    }
-}
-
-/// A history and the event that it begins with.
-fn opened(first: Connection, at_ns: u64, open: Open) -> (History, Event) {
-    let mut history = History::begin(&first, at_ns);
-    let event = Event { mono_ns: at_ns, body: Body::Open(first, open) };
-    history.apply(&event);
-    (history, event)
-}
-
-/// The use of its socket that a history tells of.
-fn used(history: &History) -> Use {
-    Use {
-        netns: history.netns(),
-        local_port: history.local().port(),
-        remote_port: history.remote().port(),
-        opener: history.owner().map(|owner| owner.task.pid),
-    }
-}
-
-/// The connection at an event. What this sighting leaves out is as it was before.
-fn connection(socket: &Socket, history: &History, cgroup: Option<Arc<str>>) -> Connection {
-    let seen = socket.connection(history.id, history.owner());
-    Connection { cgroup: seen.cgroup.or(cgroup), settings: seen.settings.or(history.settings()), ..seen }
-}
-
-/// What is known of a connection whose socket now is another's.
-fn remembered(history: &History, now: &Socket) -> Socket {
-    Socket {
-        address: now.address,
-        cookie: None,
-        family: now.family,
-        local: history.local(),
-        remote: history.remote(),
-        netns: history.netns(),
-        cgroup: None,
-        state: State::CLOSE,
-        orphan: false,
-        settings: history.settings(),
-        idle_ms: None,
-        probes_out: None,
-        clock: None,
     }
 }
 

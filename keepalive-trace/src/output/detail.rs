@@ -36,7 +36,7 @@ pub(super) fn changed(by: Option<Task>, via: Option<Via>) -> String {
         (None, Some(Via::Setsockopt)) => ", by setsockopt".to_owned(),
         (by, Some(Via::Sysctl { waited_ms })) => {
             let by = by.map_or_else(String::new, |task| format!(" by {}", named(task)));
-            let waited = seconds(i64::try_from(waited_ms).unwrap_or(i64::MAX));
+            let waited = seconds(waited_ms.into());
             format!(", picked up from the sysctl, written {waited} before{by}")
         }
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use super::*;
 use crate::model::{
     errno::Errno,
-    event::{Family, Outcome, Probe, ProbeResult, Reset, Timer},
+    event::{Changed, Family, Outcome, Probe, ProbeResult, Reset, Timer, Via},
     history::Timeline,
     owner::{Comm, Task},
     settings::{Origin, Settings, Sourced},

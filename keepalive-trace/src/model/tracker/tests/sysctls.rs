@@ -1,6 +1,9 @@
 //! Connections whose timer is older than what was written.
 use super::*;
-use crate::model::{event::End, sysctl::Name};
+use crate::model::{
+    event::End,
+    sysctl::{Name, Write},
+};
 
 const WRITTEN: u64 = 1000;
 
