@@ -38,6 +38,8 @@ tests![
     an_interval_is_followed_by_the_wait_after_this_one,
     keepalive_off_and_on_again_follows_at_once,
     an_option_of_its_own_ends_the_waiting,
+    of_several_writes_the_last_is_followed,
+    another_option_does_not_end_the_waiting,
     a_connection_of_later_has_nothing_to_pick_up,
 ];
 

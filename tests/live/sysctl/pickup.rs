@@ -5,11 +5,14 @@ use anyhow::Result;
 use lab::{
     clock::{self, Moment, hz, jiffies_to_time},
     event::Event,
-    pair::{Connection, Family},
+    pair::{Connection, Family, Plan},
     peer,
-    sockopt::{self, KEEPALIVE, KEEPIDLE},
+    role::Actor,
+    sockopt::{self, KEEPALIVE, KEEPCNT, KEEPIDLE, USER_TIMEOUT},
+    stage::Stage,
     wire::Kind,
 };
+use socket2::TcpKeepalive;
 
 use super::{INTVL, SETTLE, TIME, Watch, counts, nobody_waits};
 use crate::bench::{Bench, LIMIT};
@@ -163,6 +166,52 @@ pub fn an_option_of_its_own_ends_the_waiting(bench: &Bench) -> Result<()> {
     pair.abort_both()?;
     let told = watch.told(&connection);
     assert!(told.iter().all(|event| event.armed_before_sysctl.is_none()), "{told:?}");
+    watch.end().map(drop)
+}
+
+/// Of several writes while a timer is armed, the last is followed; and where that is what it was armed with, there is none to follow.
+pub fn of_several_writes_the_last_is_followed(bench: &Bench) -> Result<()> {
+    let mut watch = Watch::new(bench)?;
+    watch.write(TIME, 200)?;
+    let pair = watch.by_sysctl(Family::V4)?;
+    watch.write(TIME, 100)?;
+    watch.write(TIME, 200)?;
+    probes(&mut watch, &pair.connection, 1, Duration::from_secs(300))?;
+    assert!(watch.picked_up(&pair.connection).is_empty(), "{:?}", watch.picked_up(&pair.connection));
+
+    let again = watch.by_sysctl(Family::V6)?;
+    watch.write(TIME, 80)?;
+    let so_far = watch.writes().len();
+    let mut other = Actor::enter("other-admin", &watch.stage.netns)?;
+    other.sysctl(TIME, 50)?;
+    let last = watch.next_write(so_far)?;
+    let fired = probes(&mut watch, &again.connection, 1, Duration::from_secs(300))?[0];
+    let pick_up = watch.pick_up(&again.connection, LIMIT)?;
+    assert_eq!((pick_up.by_pid, pick_up.by_comm.as_deref()), (Some(other.pid()), Some("other-admin")), "{pick_up:?}");
+    let waited = clock::between(last.at(), fired).as_millis();
+    assert!(pick_up.waited_ms.is_some_and(|ms| u128::from(ms).abs_diff(waited) <= 20), "after {waited} ms: {pick_up:?}");
+    assert_eq!(pick_up.time_s, Some(50), "{pick_up:?}");
+    watch.end().map(drop)
+}
+
+/// Setting one thing does not end the waiting for another.
+pub fn another_option_does_not_end_the_waiting(bench: &Bench) -> Result<()> {
+    let stage = Stage::open()?;
+    // It was there before anybody watched.
+    let pair = stage.connect(&Plan::new(Family::V4).keepalive_with(TcpKeepalive::new().with_retries(8)))?;
+    stage.netns.sysctl(TIME, 300)?;
+    sockopt::set(&pair.client, KEEPALIVE, 0)?;
+    sockopt::set(&pair.client, KEEPALIVE, 1)?;
+    let mut watch = Watch::of(bench, stage, &[])?;
+    let write = watch.write(TIME, 60)?;
+    assert_eq!(counts(&write), [0, 1, 0, 1].map(Some), "{write:?}");
+    sockopt::set(&pair.client, KEEPCNT, 7)?;
+    sockopt::set(&pair.client, USER_TIMEOUT, 1_000_000)?;
+    let fired = probes(&mut watch, &pair.connection, 1, Duration::from_secs(400))?[0];
+    fired_as_foretold(&write, &write.last_at, fired)?;
+    let pick_up = watch.pick_up(&pair.connection, LIMIT)?;
+    watch.is_of_write(&pick_up, &write, fired)?;
+    assert_eq!((pick_up.time_s, pick_up.probes), (Some(60), Some(7)), "{pick_up:?}");
     watch.end().map(drop)
 }
 
