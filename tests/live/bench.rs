@@ -44,7 +44,12 @@ impl Bench {
 
     /// The tracer for all tests that only want their own connections' events.
     pub fn tracer(&self) -> Result<Arc<Tracer>> {
-        self.shared.tracer(self.attach)
+        self.shared.running((self.attach, Command::Trace))
+    }
+
+    /// Whoever watches the sysctls, for all tests that only write those of their own namespace.
+    pub fn watcher(&self) -> Result<Arc<Tracer>> {
+        self.shared.running((self.attach, Command::Sysctl))
     }
 
     /// A tracer of a test's own, for what would be too much for the shared one, which goes home first.
@@ -64,27 +69,37 @@ impl Bench {
     }
 }
 
-/// A tracer that runs from test to test, one way of attaching at a time.
+/// What a shared tracer was started as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    Trace,
+    Sysctl,
+}
+
+/// A tracer that runs from test to test, one at a time.
 #[derive(Default)]
 pub struct Shared(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    running: Option<(Attach, Arc<Tracer>)>,
+    running: Option<((Attach, Command), Arc<Tracer>)>,
     /// What was wrong with those that have ended: no single test's fault.
     complaints: Vec<String>,
 }
 
 impl Shared {
-    /// The one attached this way, started by the first who asks.
-    fn tracer(&self, attach: Attach) -> Result<Arc<Tracer>> {
+    /// The one of this kind, attached this way, started by the first who asks.
+    fn running(&self, wanted: (Attach, Command)) -> Result<Arc<Tracer>> {
         let mut state = self.state();
-        if let Some((_, tracer)) = state.running.as_ref().filter(|(running, _)| *running == attach) {
+        if let Some((_, tracer)) = state.running.as_ref().filter(|(running, _)| *running == wanted) {
             return Ok(Arc::clone(tracer));
         }
         state.end();
-        let tracer = Arc::new(Tracer::start(attach, &[])?);
-        state.running = Some((attach, Arc::clone(&tracer)));
+        let tracer = Arc::new(match wanted {
+            (attach, Command::Trace) => Tracer::start(attach, &[])?,
+            (attach, Command::Sysctl) => Tracer::watch_sysctls(attach, &[])?,
+        });
+        state.running = Some((wanted, Arc::clone(&tracer)));
         Ok(tracer)
     }
 
@@ -103,9 +118,9 @@ impl Shared {
 
 impl State {
     fn end(&mut self) {
-        let Some((attach, tracer)) = self.running.take() else { return };
+        let Some(((attach, command), tracer)) = self.running.take() else { return };
         if let Err(error) = goes_as_it_should(tracer) {
-            self.complaints.push(format!("the {attach} tracer that the tests shared: {error:#}"));
+            self.complaints.push(format!("the {attach} tracer that the tests shared ({command:?}): {error:#}"));
         }
     }
 }

@@ -3,7 +3,7 @@ mod follow;
 mod pickup;
 mod writes;
 
-use std::{thread::sleep, time::Duration};
+use std::{sync::Arc, thread::sleep, time::Duration};
 
 use anyhow::{Context, Result};
 use lab::{
@@ -53,23 +53,26 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// A stage whose sysctls somebody watches, and somebody who writes them.
 struct Watch {
     stage: Stage,
-    tracer: Tracer,
+    tracer: Arc<Tracer>,
     writer: Actor,
 }
 
 impl Watch {
-    /// Watches this stage, with these further filters.
+    /// On a stage of its own, with the watcher that the tests share.
+    fn new(bench: &Bench) -> Result<Self> {
+        let stage = Stage::open()?;
+        let writer = Actor::enter("admin", &stage.netns)?;
+        Ok(Self { stage, tracer: bench.watcher()?, writer })
+    }
+
+    /// On this stage, with a watcher of its own, who has these further filters.
     fn of(bench: &Bench, stage: Stage, filters: &[&str]) -> Result<Self> {
         // A namespace is found by whoever is in it.
         let writer = Actor::enter("admin", &stage.netns)?;
         let netns = stage.netns.inode().to_string();
         let tracer = Tracer::watch_sysctls(bench.attach, &[&["--netns", &netns], filters].concat())?;
         tracer.wait_for("its namespace", LIMIT, |events| events.iter().any(|event| event.kind == "namespace"))?;
-        Ok(Self { stage, tracer, writer })
-    }
-
-    fn new(bench: &Bench) -> Result<Self> {
-        Self::of(bench, Stage::open()?, &[])
+        Ok(Self { stage, tracer: Arc::new(tracer), writer })
     }
 
     /// The writer writes it, which is told; gives that, the latest of all writes.
@@ -81,7 +84,8 @@ impl Watch {
 
     /// The write after so many.
     fn next_write(&self, so_far: usize) -> Result<Event> {
-        let is_write = |event: &&Event| event.kind == "sysctl";
+        let netns = self.stage.netns.id();
+        let is_write = |event: &&Event| event.kind == "sysctl" && event.is_in(netns);
         self.tracer.wait_for("the write", LIMIT, |events| events.iter().filter(is_write).count() > so_far)?;
         let mut writes = self.writes();
         assert_eq!(writes.len(), so_far + 1, "{writes:?}");
@@ -90,7 +94,7 @@ impl Watch {
 
     /// All writes told so far.
     fn writes(&self) -> Vec<Event> {
-        self.tracer.events().into_iter().filter(|event| event.kind == "sysctl").collect()
+        self.tracer.events_in(self.stage.netns.id()).into_iter().filter(|event| event.kind == "sysctl").collect()
     }
 
     /// All that will have been told of the connection's local end by now.
@@ -124,12 +128,14 @@ impl Watch {
         Ok(())
     }
 
-    /// Ends the watch: it ends well, and its last line says so.
-    fn end(self) -> Result<Vec<Event>> {
-        let finished = self.tracer.stop()?;
+    /// Ends the watch: all that was said is as published, and a watcher of its own ends well.
+    fn end(self) -> Result<()> {
+        self.tracer.speaks_well_of(self.stage.netns.id())?;
+        let Some(tracer) = Arc::into_inner(self.tracer) else { return Ok(()) };
+        let finished = tracer.stop()?;
         assert!(finished.status.success(), "{}: {}", finished.status, finished.errors);
         assert_eq!((finished.events[0].kind.as_str(), finished.stop_line()?.lost), ("start", Some(0)));
-        Ok(finished.events)
+        Ok(())
     }
 
     /// SO_KEEPALIVE and nothing else: all of it comes from the namespace's sysctls.

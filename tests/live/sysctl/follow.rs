@@ -1,4 +1,6 @@
 //! Who follows a write, and when: counted at the write.
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use lab::{
     pair::{Family, Plan},
@@ -44,7 +46,7 @@ pub fn who_follows_when_is_counted_for_each_of_the_three(bench: &Bench) -> Resul
     assert_eq!(nearest?, last?, "only one of them waits");
     probing.abort_both()?;
     drop((ours, own, client));
-    watch.end().map(drop)
+    watch.end()
 }
 
 pub fn only_those_that_are_chosen_are_counted(bench: &Bench) -> Result<()> {
@@ -64,19 +66,14 @@ pub fn only_those_that_are_chosen_are_counted(bench: &Bench) -> Result<()> {
     let pid = client.pid().to_string();
 
     let mut stage = Some(stage);
-    let cases: [(&[&str], [u64; 4]); 5] = [
-        (&["-L", "5001-5002"], [0, 2, 0, 0]),
-        (&["-D", "6001"], [0, 2, 0, 0]),
-        (&["-D", "5003"], [0, 0, 0, 1]),
-        (&["-p", &pid], [0, 1, 0, 0]),
-        (&["-6"], [0, 1, 0, 1]),
-    ];
+    let cases: [(&[&str], [u64; 4]); 3] =
+        [(&["-L", "5001-5002"], [0, 2, 0, 0]), (&["-D", "5003"], [0, 0, 0, 1]), (&["-p", &pid], [0, 1, 0, 0])];
     for (value, (filters, wanted)) in (6000..).zip(cases) {
         let mut watch = Watch::of(bench, stage.take().context("no stage")?, filters)?;
         let write = watch.write(TIME, value)?;
         assert_eq!(counts(&write), wanted.map(Some), "{filters:?}: {write:?}");
         let Watch { stage: again, tracer, writer: _ } = watch;
-        assert_eq!(tracer.stop()?.lost(), 0);
+        assert_eq!(Arc::into_inner(tracer).context("it is shared")?.stop()?.lost(), 0);
         stage = Some(again);
     }
     drop((pairs, client, server));

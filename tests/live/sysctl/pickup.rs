@@ -55,7 +55,7 @@ pub fn a_lowered_time_is_followed_when_the_armed_timers_fire(bench: &Bench) -> R
         watch.pick_up(&pair.connection, LIMIT)?;
     }
     assert!(watch.picked_up(&after.connection).is_empty(), "{:?}", watch.picked_up(&after.connection));
-    watch.end().map(drop)
+    watch.end()
 }
 
 pub fn a_raised_time_is_followed_when_the_armed_timer_fires(bench: &Bench) -> Result<()> {
@@ -72,7 +72,7 @@ pub fn a_raised_time_is_followed_when_the_armed_timer_fires(bench: &Bench) -> Re
     let waited = clock::between(write.at(), probed);
     assert!(waited >= Duration::from_secs(99), "the probe came after {waited:?}");
     watch.pick_up(&pair.connection, LIMIT)?;
-    watch.end().map(drop)
+    watch.end()
 }
 
 pub fn who_ends_before_ends_under_the_old_value(bench: &Bench) -> Result<()> {
@@ -100,7 +100,7 @@ pub fn who_ends_before_ends_under_the_old_value(bench: &Bench) -> Result<()> {
     sleep(SETTLE);
     let told = watch.told(&connections[2]);
     assert!(told.iter().all(|event| event.armed_before_sysctl.is_none()), "{told:?}");
-    watch.end().map(drop)
+    watch.end()
 }
 
 /// An interval that is being waited for is not shortened.
@@ -121,7 +121,7 @@ pub fn an_interval_is_followed_by_the_wait_after_this_one(bench: &Bench) -> Resu
     let next = clock::between(sent[1], sent[2]);
     assert!(next < Duration::from_secs(3), "the next probe came after {next:?}");
     pair.abort_both()?;
-    watch.end().map(drop)
+    watch.end()
 }
 
 pub fn keepalive_off_and_on_again_follows_at_once(bench: &Bench) -> Result<()> {
@@ -147,7 +147,7 @@ pub fn keepalive_off_and_on_again_follows_at_once(bench: &Bench) -> Result<()> {
     pair.abort_both()?;
     let told = watch.told(&connection);
     assert!(told.iter().all(|event| event.armed_before_sysctl.is_none()), "{told:?}");
-    watch.end().map(drop)
+    watch.end()
 }
 
 pub fn an_option_of_its_own_ends_the_waiting(bench: &Bench) -> Result<()> {
@@ -166,7 +166,7 @@ pub fn an_option_of_its_own_ends_the_waiting(bench: &Bench) -> Result<()> {
     pair.abort_both()?;
     let told = watch.told(&connection);
     assert!(told.iter().all(|event| event.armed_before_sysctl.is_none()), "{told:?}");
-    watch.end().map(drop)
+    watch.end()
 }
 
 /// Of several writes while a timer is armed, the last is followed; and where that is what it was armed with, there is none to follow.
@@ -191,7 +191,7 @@ pub fn of_several_writes_the_last_is_followed(bench: &Bench) -> Result<()> {
     let waited = clock::between(last.at(), fired).as_millis();
     assert!(pick_up.waited_ms.is_some_and(|ms| u128::from(ms).abs_diff(waited) <= 20), "after {waited} ms: {pick_up:?}");
     assert_eq!(pick_up.time_s, Some(50), "{pick_up:?}");
-    watch.end().map(drop)
+    watch.end()
 }
 
 /// Setting one thing does not end the waiting for another.
@@ -212,7 +212,7 @@ pub fn another_option_does_not_end_the_waiting(bench: &Bench) -> Result<()> {
     let pick_up = watch.pick_up(&pair.connection, LIMIT)?;
     watch.is_of_write(&pick_up, &write, fired)?;
     assert_eq!((pick_up.time_s, pick_up.probes), (Some(60), Some(7)), "{pick_up:?}");
-    watch.end().map(drop)
+    watch.end()
 }
 
 pub fn a_connection_of_later_has_nothing_to_pick_up(bench: &Bench) -> Result<()> {
@@ -228,5 +228,5 @@ pub fn a_connection_of_later_has_nothing_to_pick_up(bench: &Bench) -> Result<()>
     pair.abort_both()?;
     let told = watch.told(&connection);
     assert!(told.iter().all(|event| event.armed_before_sysctl.is_none()), "{told:?}");
-    watch.end().map(drop)
+    watch.end()
 }

@@ -30,7 +30,7 @@ pub fn a_write_is_told_with_who_wrote_what_and_where(bench: &Bench) -> Result<()
     watch.stage.netns.sysctl(TIME, 30)?;
     let comm = std::fs::read_to_string("/proc/self/comm").context("/proc/self/comm")?;
     is(&watch.next_write(so_far)?, TIME, (601, 30), &watch.stage.netns, (std::process::id(), comm.trim_end()));
-    watch.end().map(drop)
+    watch.end()
 }
 
 pub fn a_write_into_another_namespace_names_that_namespace(bench: &Bench) -> Result<()> {
@@ -49,7 +49,7 @@ pub fn a_write_into_another_namespace_names_that_namespace(bench: &Bench) -> Res
     outsider.sysctl(TIME, 7000)?;
     sleep(SETTLE);
     assert_eq!(watch.writes().len(), 2, "{:?}", watch.writes());
-    watch.end().map(drop)
+    watch.end()
 }
 
 /// Of a new namespace that nobody has asked for, and whatever the host has.
@@ -99,7 +99,7 @@ pub fn zero_and_negative_values_are_told_as_they_are(bench: &Bench) -> Result<()
         is(&write, name, (old, value), &watch.stage.netns, (watch.writer.pid(), "admin"));
         now[place].1 = value;
     }
-    watch.end().map(drop)
+    watch.end()
 }
 
 pub fn a_refused_write_is_told_with_its_errno(bench: &Bench) -> Result<()> {
@@ -122,7 +122,7 @@ pub fn a_refused_write_is_told_with_its_errno(bench: &Bench) -> Result<()> {
         nobody_waits(&write);
     }
     assert!(watch.picked_up(&pair.connection).is_empty());
-    watch.end().map(drop)
+    watch.end()
 }
 
 /// As in a container.
@@ -140,7 +140,7 @@ pub fn what_never_reaches_the_kernel_is_not_told(bench: &Bench) -> Result<()> {
     assert_eq!(read.trim_end(), "7200");
     let write = watch.write(TIME, 60)?;
     is(&write, TIME, (7200, 60), &watch.stage.netns, (watch.writer.pid(), "admin"));
-    watch.end().map(drop)
+    watch.end()
 }
 
 pub fn the_same_value_again_moves_nobody(bench: &Bench) -> Result<()> {
@@ -152,7 +152,7 @@ pub fn the_same_value_again_moves_nobody(bench: &Bench) -> Result<()> {
     watch.stage.capture.wait_for_probes(&pair.connection, 1, LIMIT)?;
     sleep(Duration::from_secs(1));
     assert!(watch.picked_up(&pair.connection).is_empty(), "{:?}", watch.picked_up(&pair.connection));
-    watch.end().map(drop)
+    watch.end()
 }
 
 pub fn trace_tells_of_writes_and_of_who_follows(bench: &Bench) -> Result<()> {
