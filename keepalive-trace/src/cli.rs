@@ -16,7 +16,7 @@ use crate::{
 
 mod values;
 
-use values::{duration, idle_limit, network, ring_bytes};
+use values::{duration, idle_limit, network, ring_bytes, sockets_help};
 
 /// Shows what Linux TCP keepalive does on every connection, live: probes, answers, settings in force, and who ended it.
 #[derive(Debug, Parser)]
@@ -42,7 +42,7 @@ pub enum Command {
     Trace(Box<TraceArgs>),
     /// List every TCP socket with the keepalive settings in force, when its timer will really fire, and what is wrong with it
     #[command(
-        after_help = "Example: sudo keepalive-trace sockets --lint --idle-limit aws-nlb\nOnly sockets that have a keepalive timer are listed: no time-wait sockets and no half-open requests.\nExit code 1 with --lint --fail where there is a finding."
+        after_help = sockets_help()
     )]
     Sockets(Box<SocketsArgs>),
     /// Show every network namespace's keepalive sysctls, then who writes them and which connections follow when
@@ -138,16 +138,14 @@ pub struct SysctlArgs {
 #[derive(Debug, Args)]
 pub struct ScopeArgs {
     /// Look into all network namespaces; off: only into the one that this command runs in
-    #[arg(
-        long,
-        help_heading = "Filters",
-        value_name = "on|off",
-        default_value = "on",
-        value_parser = clap::builder::BoolishValueParser::new(),
-        action = clap::ArgAction::Set,
-        conflicts_with = "netns"
-    )]
-    pub all_netns: bool,
+    #[arg(long, help_heading = "Filters", value_name = "WHICH", default_value = "on", conflicts_with = "netns")]
+    pub all_netns: Switch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 /// By what sockets are sorted.

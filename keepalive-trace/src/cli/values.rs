@@ -26,10 +26,23 @@ pub(super) fn idle_limit(text: &str) -> Result<Duration, String> {
     if let Some(known) = middlebox::find(text) {
         return Ok(Duration::from_secs(known.idle_limit_s.into()));
     }
-    duration(text).map_err(|_| {
-        let known: Vec<_> = middlebox::ALL.iter().map(|known| format!("{} ({} s)", known.name, known.idle_limit_s)).collect();
-        format!("not a time like 350s or 4m, and none of {}", known.join(", "))
-    })
+    duration(text).map_err(|_| format!("not a time like 350s or 4m, and none of {}", middleboxes()))
+}
+
+/// All that are known by name.
+fn middleboxes() -> String {
+    let known: Vec<_> = middlebox::ALL.iter().map(|known| format!("{} ({} s)", known.name, known.idle_limit_s)).collect();
+    known.join(", ")
+}
+
+pub(super) fn sockets_help() -> String {
+    format!(
+        "Example: sudo keepalive-trace sockets --lint --idle-limit aws-nlb\n\
+         Middleboxes known by name: {}.\n\
+         Only sockets that can have a keepalive timer are listed: no time-wait sockets and no half-open requests.\n\
+         Exit code 1 with --lint --fail where there is a finding.",
+        middleboxes()
+    )
 }
 
 pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, bail};
 use keepalive_trace_ebpf::Record;
 
 use crate::{
-    cli::{FilterArgs, ScopeArgs, SocketsArgs, Sort},
+    cli::{FilterArgs, ScopeArgs, SocketsArgs, Sort, Switch},
     kernel::{
         cgroups::Cgroups,
         facts,
@@ -54,16 +54,15 @@ fn list(args: &SocketsArgs) -> Result<Sum> {
     for failure in &failures {
         log::warn!("some sockets are not listed: {failure:#}");
     }
+    let host = sysctls::of_host();
+    if args.lint && host.is_none() {
+        log::warn!("netns-differs is not looked for: the first process's network namespace can't be read (/proc/1/ns/net)");
+    }
     let mut rows = Rows {
         reader: Reader { hz, reasons: layout.reset_reasons, cgroups: Cgroups::mounted() },
         holders: holders.iter().map(holding).collect(),
         wanted: args.filters.owners(),
-        limits: Limits {
-            hz,
-            idle_limit_ms: args.idle_limit.map(ms),
-            detect_within_ms: args.detect_within.map(ms),
-            host: sysctls::of_host(),
-        },
+        limits: Limits { hz, idle_limit_ms: args.idle_limit.map(ms), detect_within_ms: args.detect_within.map(ms), host },
     };
     drop(holders);
     let sockets = rows.sorted(sockets, args.sort);
@@ -93,7 +92,7 @@ fn list(args: &SocketsArgs) -> Result<Sum> {
 /// The filters, with the namespaces that are looked into.
 pub(super) fn scope(filters: &FilterArgs, scope: &ScopeArgs) -> Result<Filters> {
     let mut selection = filters.selection();
-    if !scope.all_netns {
+    if scope.all_netns == Switch::Off {
         let own = Namespaces::own().context("cannot tell which network namespace this is (/proc/thread-self/ns/net)")?;
         selection.netns = vec![own.to_string()];
     }

@@ -91,7 +91,7 @@ fn compare(probes: &mut Probes, filters: &Filters, wanted: &owner::Owners) -> Re
     for (netns, sysctls) in values {
         let namespace = Namespace {
             netns,
-            host: host.is_some_and(|(inode, _)| inode == netns),
+            host: host.map(|(inode, _)| inode == netns),
             name: names.get(&netns).cloned(),
             sysctls,
             sockets: 0,

@@ -71,7 +71,7 @@ pub(super) fn sysctl(write: &Write, following: Option<&Following>) -> String {
 pub(super) fn namespace(namespace: &Namespace) -> String {
     let Namespace { netns, host, name, sysctls, sockets, keepalive, follow, findings } = namespace;
     let name = name.as_ref().map_or_else(String::new, |name| format!(" {}", escape(name)));
-    let host = if *host { " (host)" } else { "" };
+    let host = if *host == Some(true) { " (host)" } else { "" };
     let Sysctls { time_s, intvl_s, probes } = sysctls;
     let findings = findings.iter().map(|finding| format!("; {}", finding.name())).collect::<String>();
     format!(

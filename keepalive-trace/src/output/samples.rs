@@ -110,7 +110,7 @@ fn abort() -> Event {
 pub(super) fn namespace() -> Event {
     let namespace = Namespace {
         netns: 4_026_531_840,
-        host: true,
+        host: Some(true),
         name: None,
         sysctls: Sysctls { time_s: 7200, intvl_s: 0, probes: 9 },
         sockets: 12,

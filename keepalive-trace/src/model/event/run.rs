@@ -34,8 +34,8 @@ pub struct Sysctls {
 pub struct Namespace {
     /// Its inode.
     pub netns: u32,
-    /// The first process's.
-    pub host: bool,
+    /// Whether it is the first process's.
+    pub host: Option<bool>,
     /// As `ip netns` knows it.
     pub name: Option<String>,
     pub sysctls: Sysctls,

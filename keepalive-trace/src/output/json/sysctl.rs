@@ -41,7 +41,7 @@ pub(super) struct NamespaceLine<'a> {
     time: String,
     mono_ns: u64,
     netns: u32,
-    host: bool,
+    host: Option<bool>,
     name: Option<&'a str>,
     time_s: i64,
     intvl_s: i64,
