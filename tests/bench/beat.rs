@@ -36,7 +36,7 @@ pub struct Beats {
 }
 
 /// Beats while the work is done.
-pub fn during<T>(turn: Turn, work: impl FnOnce() -> Result<T>) -> Result<(Beats, T)> {
+pub fn during(turn: Turn, work: impl FnOnce() -> Result<()>) -> Result<Beats> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
     let near = TcpStream::connect(listener.local_addr()?).context("cannot connect")?;
     let (far, _) = listener.accept().context("cannot accept")?;
@@ -56,7 +56,7 @@ pub fn during<T>(turn: Turn, work: impl FnOnce() -> Result<T>) -> Result<(Beats,
     let (Some(&largest), Some(&median)) = (took.last(), took.get(took.len() / 2)) else {
         return Err(anyhow!("void: it was over before the first beat"));
     };
-    Ok((Beats { median, largest, count: took.len() }, done?))
+    done.map(|()| Beats { median, largest, count: took.len() })
 }
 
 /// For the calling thread.
