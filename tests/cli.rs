@@ -18,7 +18,7 @@ fn stderr(output: &Output) -> String {
 #[test]
 fn every_command_has_help_with_an_example() {
     let overview = stdout(&run(&["--help"]));
-    for command in ["trace", "check"] {
+    for command in ["trace", "sockets", "sysctl", "check"] {
         assert!(overview.contains(&format!("\n  {command} ")), "{overview}");
         let output = run(&[command, "--help"]);
         assert_eq!(output.status.code(), Some(0));
@@ -34,6 +34,11 @@ fn the_version_is_the_packages() {
 #[test]
 fn wrong_usage_is_code_2_and_names_the_value() {
     for (args, named) in [
+        (["sockets", "--lint", "--idle-limit=soon"], "aws-nlb (350 s)"),
+        (["sockets", "--sort", "luck"], "luck"),
+        (["sockets", "--detect-within", "-3"], "-3"),
+        (["sockets", "--fail", "-4"], "--lint"),
+        (["sysctl", "--all-netns", "perhaps"], "perhaps"),
         (["trace", "-A", "10.0.0.0/33"], "10.0.0.0/33"),
         (["trace", "-a", "localhost"], "localhost"),
         (["trace", "-L", "99999"], "99999"),

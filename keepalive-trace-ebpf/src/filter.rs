@@ -44,14 +44,20 @@ fn matches(sock: Sock, head: &Head, filters: u32) -> Option<bool> {
     if filters & filter::REMOTE_ADDR != 0 && !address(end::REMOTE, head.raddr()?) {
         return Some(false);
     }
-    // SAFETY: a value that is never changed once the programs run.
-    if filters & filter::NETNS != 0 && unsafe { NETNS.get(head.netns()?) }.is_none() {
+    if filters & filter::NETNS != 0 && !namespace_wanted(head.netns()?) {
         return Some(false);
     }
     if filters & filter::CGROUP != 0 && !cgroup(sock)? {
         return Some(false);
     }
     Some(true)
+}
+
+/// Whether anybody wants to hear of this network namespace.
+#[inline(always)]
+pub fn namespace_wanted(inum: u32) -> bool {
+    // SAFETY: a value that is never changed once the programs run.
+    config!(filters) & filter::NETNS == 0 || unsafe { NETNS.get(inum) }.is_some()
 }
 
 #[inline(always)]

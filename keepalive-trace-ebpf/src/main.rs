@@ -17,6 +17,8 @@ mod settings;
 #[cfg(target_arch = "bpf")]
 mod sock;
 #[cfg(target_arch = "bpf")]
+mod sysctls;
+#[cfg(target_arch = "bpf")]
 mod task;
 #[cfg(target_arch = "bpf")]
 mod teardown;
@@ -37,7 +39,7 @@ mod programs {
     use crate::{
         life, replies, settings,
         sock::Sock,
-        teardown, timer,
+        sysctls, teardown, timer,
         walk::{self, TaskFileStep, TcpStep},
     };
 
@@ -204,6 +206,45 @@ mod programs {
         if ctx.arg::<i32>(6) == 0 && settings::concerns(ctx.arg(1), ctx.arg(2)) {
             settings::option(&ctx, Sock::at(ctx.arg(0)));
         }
+        0
+    }
+
+    // The handler of both times and that of the number of probes have the same arguments, so one program each way serves both:
+    // `(table, write, buffer, lenp, ppos)`.
+
+    #[kprobe]
+    pub fn sysctl_kprobe(ctx: ProbeContext) -> u32 {
+        sysctls::enter(ctx.arg(0).unwrap_or(0), ctx.arg::<i32>(1).unwrap_or(0) != 0);
+        0
+    }
+
+    #[kretprobe]
+    pub fn sysctl_kretprobe(ctx: RetProbeContext) -> u32 {
+        sysctls::exit(ctx.ret());
+        0
+    }
+
+    #[fentry]
+    pub fn sysctl_time_fentry(ctx: FEntryContext) -> i32 {
+        sysctls::enter(ctx.arg(0), ctx.arg::<i32>(1) != 0);
+        0
+    }
+
+    #[fexit]
+    pub fn sysctl_time_fexit(ctx: FExitContext) -> i32 {
+        sysctls::exit(ctx.arg(5));
+        0
+    }
+
+    #[fentry]
+    pub fn sysctl_probes_fentry(ctx: FEntryContext) -> i32 {
+        sysctls::enter(ctx.arg(0), ctx.arg::<i32>(1) != 0);
+        0
+    }
+
+    #[fexit]
+    pub fn sysctl_probes_fexit(ctx: FExitContext) -> i32 {
+        sysctls::exit(ctx.arg(5));
         0
     }
 

@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
 };
-use keepalive_trace_ebpf::{ABSENT, Config, Offsets, PORT_WORDS, Record, WAKE_NS, counter};
+use keepalive_trace_ebpf::{ABSENT, Config, Offsets, PORT_WORDS, Record, WAKE_NS, Write, counter};
 
 /// Set by the loader. Read field by field, always through [`offset!`].
 #[unsafe(no_mangle)]
@@ -50,6 +50,10 @@ pub struct Run {
     pub mstamp: u64,
     /// Jiffies at entry.
     pub jiffies: u64,
+    /// The timer's deadline at entry, jiffies, the low half.
+    pub expires: u32,
+    /// Zero.
+    pub reserved: u32,
     /// The socket, as it was before the run did anything.
     pub record: Record,
 }
@@ -78,6 +82,18 @@ pub struct Deed {
     pub comm: [u64; 2],
 }
 
+/// A write to a keepalive sysctl that is not over yet.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Pending {
+    /// The value's address: in the `struct net` that it belongs to.
+    pub data: u64,
+    /// [`keepalive_trace_ebpf::name`].
+    pub name: u32,
+    /// What it was before.
+    pub old: i32,
+}
+
 #[map]
 static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
@@ -100,6 +116,10 @@ pub static DEEDS: HashMap<u64, Deed> = HashMap::with_max_entries(16_384, 0);
 /// The socket of the `setsockopt()` in progress, by thread.
 #[map]
 pub static CALLS: HashMap<u64, u64> = HashMap::with_max_entries(1024, 0);
+
+/// The write to a sysctl in progress, by thread.
+#[map]
+pub static WRITES: HashMap<u64, Pending> = HashMap::with_max_entries(1024, 0);
 
 /// The socket that `tcp_time_wait` was called on last.
 #[map]
@@ -154,8 +174,18 @@ pub fn emit(fill: impl FnOnce(&mut Record)) {
     };
     let record = zeroed(&mut entry);
     fill(record);
-    let flags = if wakes(record.mono_ns) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    let flags = wake_up(record.mono_ns);
     entry.submit(flags);
+}
+
+/// Hands over a write to a sysctl; a full ring is counted.
+pub fn emit_write(write: Write) {
+    let Some(mut entry) = RING.reserve::<Write>(0) else {
+        count(counter::RING_FULL);
+        return;
+    };
+    entry.write(write);
+    entry.submit(wake_up(write.mono_ns));
 }
 
 /// Word by word: what the compiler makes of `new_zeroed` is a call for every byte.
@@ -172,6 +202,11 @@ pub fn zeroed(record: &mut MaybeUninit<Record>) -> &mut Record {
 
 /// A wake-up costs ten times what a record costs. The first record after a pause wakes the reader; he then comes by himself
 /// until [`WAKE_NS`] have passed in which nothing came.
+#[inline(always)]
+fn wake_up(now: u64) -> u64 {
+    if wakes(now) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
+}
+
 #[inline(always)]
 fn wakes(now: u64) -> bool {
     let Some(woken) = WOKEN.get_ptr_mut(0) else { return true };

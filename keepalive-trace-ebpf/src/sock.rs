@@ -26,6 +26,12 @@ const SOCK_DEAD: u64 = 1 << 0;
 const SOCK_KEEPOPEN: u64 = 1 << 3;
 const SOCK_LINGER: u64 = 1 << 4;
 
+/// `TIMER_ARRAYSHIFT`: the bits of `timer_list.flags` from here on are the slot's number in the wheel.
+const SLOT_SHIFT: u32 = 22;
+
+/// `LVL_BITS`: each level of the wheel has so many slots, as a power of two.
+const SLOTS_SHIFT: u32 = 6;
+
 /// Low bits of `sk_cgrp_data` that are not part of the pointer (kernels before 5.15), and the one that says it is no pointer.
 const CGROUP_TAGS: u64 = 3;
 const CGROUP_IS_DATA: u64 = 1;
@@ -80,6 +86,12 @@ impl Timer {
     #[inline(always)]
     pub fn pending(self) -> Option<bool> {
         read::<u64>(self.0, offset!(timer_pprev)).map(|pprev| pprev != 0)
+    }
+
+    /// The level of the wheel in which it waits, or has waited: mirrors `timer_get_idx`.
+    #[inline(always)]
+    pub fn level(self) -> Option<u8> {
+        read::<u32>(self.0, offset!(timer_flags)).map(|flags| (flags >> SLOT_SHIFT >> SLOTS_SHIFT) as u8)
     }
 }
 
@@ -146,7 +158,7 @@ impl Head {
 
     #[inline(always)]
     pub fn netns(&self) -> Option<u32> {
-        read(self.net()?, offset!(net_inum))
+        Net(self.net()?).inum()
     }
 
     #[inline(always)]
@@ -302,6 +314,19 @@ impl Sock {
         Some(())
     }
 
+    /// Fills in when the keepalive timer will fire, where it is armed.
+    #[inline(always)]
+    pub fn describe_timer(self, record: &mut Record) -> Option<()> {
+        let timer = self.timer()?;
+        if timer.pending()? {
+            record.next = timer.expires()?.wrapping_sub(jiffies()) as i32;
+            record.has |= has::NEXT;
+            record.level = timer.level()?;
+            record.has |= has::LEVEL;
+        }
+        Some(())
+    }
+
     #[inline(always)]
     fn describe_clocks(self, record: &mut Record) -> Option<()> {
         record.jiffies = jiffies() as u32;
@@ -318,6 +343,21 @@ impl Sock {
         [record.sock_time, record.sock_intvl] = read_two(self.0, offset!(keepalive_time), offset!(keepalive_intvl))?;
         record.sock_probes = read(self.0, offset!(keepalive_probes))?;
         Some(())
+    }
+}
+
+/// A `struct net` in the kernel.
+#[derive(Clone, Copy)]
+pub struct Net(u64);
+
+impl Net {
+    pub fn at(address: u64) -> Self {
+        Self(address)
+    }
+
+    #[inline(always)]
+    pub fn inum(self) -> Option<u32> {
+        read(self.0, offset!(net_inum))
     }
 }
 

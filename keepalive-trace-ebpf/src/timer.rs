@@ -42,8 +42,12 @@ pub fn enter(ctx: &impl EbpfContext, timer: u64) {
     run.owned = sock.owned().unwrap_or(0);
     run.mstamp = sock.mstamp().unwrap_or(0);
     if let Some(expires) = timer.expires() {
-        run.record.late = run.jiffies.wrapping_sub(expires) as i32;
+        run.expires = expires as u32;
         run.record.has |= has::LATE;
+    }
+    if let Some(level) = timer.level() {
+        run.record.level = level;
+        run.record.has |= has::LEVEL;
     }
     debug!(
         ctx,
@@ -117,6 +121,8 @@ pub fn exit(ctx: &impl EbpfContext) {
             run.record.outcome = passed(run, sock);
         }
     }
+    // Against the same reading of the clock as all else in the record, which a nested call may have taken anew.
+    run.record.late = run.record.jiffies.wrapping_sub(run.expires).cast_signed();
     emit(|record| *record = run.record);
 }
 

@@ -6,8 +6,8 @@ use keepalive_trace_ebpf::{Held, Record, kind};
 
 use crate::{
     filter,
-    maps::SCRATCH,
-    sock::{Head, Sock, state},
+    maps::{SCRATCH, config},
+    sock::{Head, Sock},
     task::{File, Task},
 };
 
@@ -34,7 +34,8 @@ struct Meta {
     seq: *mut c_void,
 }
 
-/// Writes a [`Record`] of each connection. Listeners, requests and time-wait sockets are none.
+/// Writes a [`Record`] of each socket in a state that is asked for. Requests and time-wait sockets have no timer of this kind,
+/// and are no full sockets.
 #[inline(always)]
 pub fn sockets(step: &TcpStep) {
     if step.sk.is_null() {
@@ -42,9 +43,10 @@ pub fn sockets(step: &TcpStep) {
     }
     let sock = Sock::at(step.sk as u64);
     let Some(head) = Head::of(sock) else { return };
-    let Some(state::ESTABLISHED..=state::FIN_WAIT2 | state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING) = head.state() else {
+    let listed = head.state().is_some_and(|state| config!(listed_states) & 1_u32.wrapping_shl(state.into()) != 0);
+    if !listed {
         return;
-    };
+    }
     if !filter::wanted(sock, &head) {
         return;
     }
@@ -55,6 +57,7 @@ pub fn sockets(step: &TcpStep) {
     sock.describe(&head, record);
     record.kind = kind::SNAPSHOT;
     sock.describe_left(&head, record);
+    sock.describe_timer(record);
     write(step.meta, record);
 }
 

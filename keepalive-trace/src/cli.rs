@@ -14,6 +14,10 @@ use crate::{
     output::{Colors, Look},
 };
 
+mod values;
+
+use values::{duration, idle_limit, network, ring_bytes};
+
 /// Shows what Linux TCP keepalive does on every connection, live: probes, answers, settings in force, and who ended it.
 #[derive(Debug, Parser)]
 #[command(name = "keepalive-trace", version, args_conflicts_with_subcommands = true)]
@@ -36,6 +40,16 @@ pub enum Command {
     /// Stream events live, one line each, until Ctrl-C
     #[command(after_help = "Example: sudo keepalive-trace trace -D 5432,6379 --all")]
     Trace(Box<TraceArgs>),
+    /// List every TCP socket with the keepalive settings in force, when its timer will really fire, and what is wrong with it
+    #[command(
+        after_help = "Example: sudo keepalive-trace sockets --lint --idle-limit aws-nlb\nOnly sockets that have a keepalive timer are listed: no time-wait sockets and no half-open requests.\nExit code 1 with --lint --fail where there is a finding."
+    )]
+    Sockets(Box<SocketsArgs>),
+    /// Show every network namespace's keepalive sysctls, then who writes them and which connections follow when
+    #[command(
+        after_help = "Example: sudo keepalive-trace sysctl -D 5432\nNothing is ever written by this tool. Filters choose the connections that are counted and followed."
+    )]
+    Sysctl(Box<SysctlArgs>),
     /// Say what this kernel and these privileges allow, one line per need, with the remedy
     #[command(after_help = "Example: keepalive-trace check\nExit code 1 when `trace` cannot work here.")]
     Check(CheckArgs),
@@ -61,6 +75,98 @@ pub struct TraceArgs {
     /// Keep so many histories, some 250 bytes each; past that the one that ended longest ago is forgotten, else the longest idle
     #[arg(long, help_heading = "Tracing", value_name = "N", default_value_t = tracker::CAPACITY as u32, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct SocketsArgs {
+    #[command(flatten)]
+    pub filters: FilterArgs,
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// Show wide columns, and every detail: namespace, cookie, cgroup
+    #[arg(short = 'w', long, help_heading = "Output")]
+    pub wide: bool,
+    /// One JSON object a line
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// When to use colours
+    #[arg(long, help_heading = "Output", value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// What comes first
+    #[arg(long, help_heading = "Output", value_name = "KEY", default_value = "local")]
+    pub sort: Sort,
+    /// Listeners too: what they are set to, their connections take over
+    #[arg(short = 'l', long, help_heading = "Listing")]
+    pub listen: bool,
+    /// Keep only sockets with a finding, and say what cures it
+    #[arg(long, help_heading = "Findings")]
+    pub lint: bool,
+    /// Exit with 1 where there is a finding
+    #[arg(long, help_heading = "Findings", requires = "lint")]
+    pub fail: bool,
+    /// Find sockets whose first probe can come after a middlebox has dropped the idle connection: after so long (seconds, or
+    /// like 350s, 4m), or after the limit of one that is known by name
+    #[arg(long, help_heading = "Findings", value_name = "TIME|NAME", value_parser = idle_limit)]
+    pub idle_limit: Option<Duration>,
+    /// Find sockets on which a dead peer can go unnoticed for longer than this
+    #[arg(long, help_heading = "Findings", value_name = "TIME", value_parser = duration)]
+    pub detect_within: Option<Duration>,
+    /// Say more on standard error
+    #[arg(short = 'v', long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Args)]
+pub struct SysctlArgs {
+    #[command(flatten)]
+    pub filters: FilterArgs,
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// Print the present values, and end
+    #[arg(long, help_heading = "Tracing")]
+    pub once: bool,
+    /// Follow so many connections, some 250 bytes each
+    #[arg(long, help_heading = "Tracing", value_name = "N", default_value_t = tracker::CAPACITY as u32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
+}
+
+/// Which network namespaces are looked into.
+#[derive(Debug, Args)]
+pub struct ScopeArgs {
+    /// Look into all network namespaces; off: only into the one that this command runs in
+    #[arg(
+        long,
+        help_heading = "Filters",
+        value_name = "on|off",
+        default_value = "on",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        action = clap::ArgAction::Set,
+        conflicts_with = "netns"
+    )]
+    pub all_netns: bool,
+}
+
+/// By what sockets are sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// Namespace, local address and port
+    Local,
+    /// Namespace, remote address and port
+    Remote,
+    /// The owner's pid
+    Pid,
+    /// Longest idle first
+    Idle,
+    /// Whose keepalive timer fires next first
+    Timer,
+    /// On which a dead peer goes unnoticed longest first
+    Detect,
+    /// Most unanswered probes first
+    Probes,
 }
 
 #[derive(Debug, Args)]
@@ -170,12 +276,17 @@ impl FilterArgs {
 
 impl OutputArgs {
     pub fn look(&self) -> Look {
-        let colors = match self.color {
-            Color::Auto => Colors::Auto,
-            Color::Always => Colors::Always,
-            Color::Never => Colors::Never,
-        };
-        Look { json: self.json, wide: self.wide, wall_clock: self.time, colors }
+        Look { json: self.json, wide: self.wide, wall_clock: self.time, colors: self.color.into() }
+    }
+}
+
+impl From<Color> for Colors {
+    fn from(color: Color) -> Self {
+        match color {
+            Color::Auto => Self::Auto,
+            Color::Always => Self::Always,
+            Color::Never => Self::Never,
+        }
     }
 }
 
@@ -204,29 +315,6 @@ pub enum AttachChoice {
     Fentry,
 }
 
-/// An address alone is a block of one.
-fn network(text: &str) -> Result<IpNet, String> {
-    text.parse::<IpNet>()
-        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
-        .map_err(|_| "not an IPv4 or IPv6 address, nor a CIDR block like 10.0.0.0/8".to_owned())
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "not a time: give seconds, or like 90s, 5m, 1h".to_owned();
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).map_err(|_| wrong());
-    }
-    let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(signed).map_err(|_| wrong())
-}
-
-fn ring_bytes(text: &str) -> Result<u32, String> {
-    match text.parse::<u32>() {
-        Ok(bytes) if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) => Ok(bytes),
-        _ => Err("not a power of two between 4096 and 1073741824".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -236,20 +324,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn an_address_is_a_block_of_one() {
-        assert_eq!(network("10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
-        assert_eq!(network("2001:db8::/32").unwrap().to_string(), "2001:db8::/32");
-        assert!(network("10.0.0.0/33").is_err());
-    }
-
-    #[test]
-    fn a_duration_is_seconds_unless_it_names_its_unit() {
-        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        assert!(duration("-1").is_err());
-        assert!(duration("soon").is_err());
     }
 }

@@ -107,7 +107,8 @@ impl<F: FnMut(&Sighting)> Life<'_, F> {
     /// A probe; that of the round before was answered.
     fn probe(&mut self, n: u32) {
         let silent_ms = if n == 1 { 100 } else { u64::from(n) * 1000 };
-        let probe = Probe { n: Some(n), result: Some(ProbeResult::Sent), next_ms: Some(1000), late_ms: Some(0) };
+        let probe =
+            Probe { n: Some(n), result: Some(ProbeResult::Sent), next_ms: Some(1000), late_ms: Some(0), wheel_ms: Some(4) };
         self.show(State::ESTABLISHED, n - 1, silent_ms, What::Probe(probe));
     }
 

@@ -1,9 +1,11 @@
 //! The demo's scenes: what becomes of real connections, with the tracer's live lines between a narrator's.
 //!
-//! `scenes short` shows six short stories, `scenes defaults` two hours and twelve minutes of the kernel's own settings.
+//! `scenes short` shows six short stories, `scenes defaults` two hours and twelve minutes of the kernel's own settings, `scenes
+//! settings` what is in force on a few sockets, and what a written sysctl does to them.
 mod audience;
 mod defaults;
 mod paper;
+mod settings;
 mod short;
 mod summary;
 
@@ -12,7 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use paper::Paper;
 
-const USAGE: &str = "usage: scenes [--color auto|always|never] short|defaults";
+const USAGE: &str = "usage: scenes [--color auto|always|never] short|defaults|settings...";
 
 #[expect(clippy::print_stderr, reason = "the last word of a program that failed")]
 fn main() -> ExitCode {
@@ -27,18 +29,22 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> Result<()> {
     let mut color = "auto";
-    let mut which = None;
+    let mut which = Vec::new();
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
         match word {
             "--color" => color = words.next().unwrap_or_default(),
-            other => which = Some(other),
+            other => which.push(other),
         }
     }
     let paper = Paper::new(color)?;
-    match which {
-        Some("short") => short::play(paper),
-        Some("defaults") => defaults::play(paper),
-        _ => bail!("{USAGE}"),
+    if which.is_empty() {
+        bail!("{USAGE}");
     }
+    which.into_iter().try_for_each(|which| match which {
+        "short" => short::play(paper),
+        "defaults" => defaults::play(paper),
+        "settings" => settings::play(paper),
+        _ => bail!("{USAGE}"),
+    })
 }

@@ -45,15 +45,15 @@ fn why_not_here(options: &DemoOptions, guest: &Guest) -> Option<&'static str> {
 
 fn here(guest: &Guest) -> Result<bool> {
     println!("The demo runs on this machine's own kernel.\n");
-    shell::run(Command::new(&guest.scenes).args(scenes("short")).env("KEEPALIVE_TRACE", &guest.tracer))
+    shell::run(Command::new(&guest.scenes).args(scenes(&["short"])).env("KEEPALIVE_TRACE", &guest.tracer))
 }
 
-/// Two machines at once: while one shows the scenes, the other lives through two hours.
+/// Two machines at once: while one shows the scenes, the other lives through hours.
 fn in_machines(options: &DemoOptions, guest: &Guest, reason: &str) -> Result<bool> {
     let machine = setup::machine()?;
     let kernel = kernel(options)?;
     println!("{reason} the demo runs in a virtual machine with kernel {}.", kernel.full_version());
-    let boot = |what: &str, clock: Clock| -> Result<Vm> {
+    let boot = |what: &[&str], clock: Clock| -> Result<Vm> {
         let command: Vec<String> = ["/bin/scenes".to_owned()].into_iter().chain(scenes(what)).collect();
         let initramfs = Initramfs::build(&machine.busybox, &guest.files(), &command)?;
         Ok(Vm {
@@ -66,7 +66,7 @@ fn in_machines(options: &DemoOptions, guest: &Guest, reason: &str) -> Result<boo
             patience: LIMIT,
         })
     };
-    let (short, defaults) = (boot("short", Clock::Real)?, boot("defaults", Clock::Virtual)?);
+    let (short, defaults) = (boot(&["short"], Clock::Real)?, boot(&["defaults", "settings"], Clock::Virtual)?);
     thread::scope(|scope| {
         let later = scope.spawn(|| collect(&defaults));
         let short = show(&short)?;
@@ -111,9 +111,9 @@ fn kernel(options: &DemoOptions) -> Result<Kernel> {
     }
 }
 
-fn scenes(what: &str) -> Vec<String> {
+fn scenes(what: &[&str]) -> Vec<String> {
     let color = if stdout().is_terminal() && env::var_os("NO_COLOR").is_none() { "always" } else { "never" };
-    ["--color", color, what].map(str::to_owned).to_vec()
+    ["--color", color].iter().chain(what).map(|word| (*word).to_owned()).collect()
 }
 
 /// The guest's own words, and the kernel's last ones; the noise of booting is left out.

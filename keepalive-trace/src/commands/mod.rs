@@ -1,5 +1,8 @@
 //! One file a command, wiring only: a source, the model, an output.
 mod check;
+mod live;
+mod sockets;
+mod sysctl;
 mod trace;
 
 use std::process::ExitCode;
@@ -11,6 +14,8 @@ use crate::cli::Command;
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Trace(args) => trace::run(&args),
+        Command::Sockets(args) => sockets::run(&args),
+        Command::Sysctl(args) => sysctl::run(&args),
         Command::Check(args) => check::run(&args),
     }
 }

@@ -9,7 +9,7 @@ use super::{
     layout::{self, Layout},
     probes::{Options, Probes, has_kprobes},
 };
-use crate::model::event::Attach;
+use crate::model::{event::Attach, state::State as TcpState};
 
 /// One need of the tool's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +127,9 @@ fn attaches(attach: Attach, layout: &Result<Layout>, allowed: bool, ring_bytes: 
         Ok(hz) => hz,
         Err(error) => return finding(need, State::Missing, format!("{error:#}")),
     };
-    match Probes::start(Some(attach), &Options { hz, layout, filters: &filters, ring_bytes, exact_replies: false, log: false }) {
+    let options =
+        Options { hz, layout, filters: &filters, ring_bytes, listed: &TcpState::CONNECTIONS, exact_replies: false, log: false };
+    match Probes::start(Some(attach), &options) {
         Ok(attached) => {
             let lists = attached.lists().map(|list| format!("iter/{list}")).collect::<Vec<_>>();
             let walks = if lists.is_empty() { "no list of sockets".to_owned() } else { lists.join(" and ") };

@@ -17,7 +17,7 @@ use keepalive_trace_ebpf::{PORT_WORDS, end, filter};
 use crate::model::selection::{PortRange, Selection};
 
 /// Resolved against this system: namespaces and cgroups are numbers now.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Filters {
     /// `filter` bits.
     pub bits: u32,

@@ -21,6 +21,13 @@ const NAMED: &str = "/run/netns";
 /// `SIOCGSKNS`: the namespace of a socket.
 const SIOCGSKNS: libc::Ioctl = 0x894c;
 
+/// The names that `ip netns` gave, by inode.
+pub fn named() -> BTreeMap<u32, String> {
+    let entries = fs::read_dir(NAMED).into_iter().flatten().flatten();
+    let inode = |entry: &fs::DirEntry| u32::try_from(fs::metadata(entry.path()).ok()?.ino()).ok();
+    entries.filter_map(|entry| Some((inode(&entry)?, entry.file_name().to_string_lossy().into_owned()))).collect()
+}
+
 /// Open namespaces, by inode.
 #[derive(Debug, Default)]
 pub struct Namespaces(BTreeMap<u32, OwnedFd>);
@@ -45,6 +52,11 @@ impl Namespaces {
             }
         }
         found
+    }
+
+    /// Its own alone: the namespace of the calling thread.
+    pub fn own() -> Option<u32> {
+        u32::try_from(fs::metadata(MINE).ok()?.ino()).ok()
     }
 
     pub fn has(&self, inode: u32) -> bool {
@@ -72,9 +84,9 @@ impl Namespaces {
         self
     }
 
-    /// Does `work` in each of them, on a thread that nobody else needs: one that has entered a namespace stays there. One that
+    /// Does `work`, which is given the inode, in each of them, on a thread that nobody else needs: one that has entered a namespace stays there. One that
     /// can't be entered, or in which it fails, is named.
-    pub fn visit<T: Send>(&self, work: impl Fn() -> Result<T> + Sync) -> (Vec<T>, Vec<anyhow::Error>) {
+    pub fn visit<T: Send>(&self, work: impl Fn(u32) -> Result<T> + Sync) -> (Vec<T>, Vec<anyhow::Error>) {
         let (mut results, mut failures) = (Vec::new(), Vec::new());
         for (inode, namespace) in &self.0 {
             let here = fs::metadata(MINE).is_ok_and(|metadata| metadata.ino() == u64::from(*inode));
@@ -83,7 +95,7 @@ impl Namespaces {
                     setns(namespace, CloneFlags::CLONE_NEWNET)
                         .with_context(|| format!("cannot enter the network namespace {inode} (it takes CAP_SYS_ADMIN)"))?;
                 }
-                work()
+                work(*inode)
             };
             let visited = thread::scope(|scope| scope.spawn(visit).join()).unwrap_or_else(|panic| panic::resume_unwind(panic));
             match visited {
@@ -104,7 +116,7 @@ mod tests {
         let own = u32::try_from(fs::metadata(MINE).unwrap().ino()).unwrap();
         let found = Namespaces::find().only(&[own]);
         assert!(found.has(own));
-        let (results, failures) = found.visit(|| Ok(7));
-        assert_eq!((results, failures.len()), (vec![7], 0));
+        let (results, failures) = found.visit(Ok);
+        assert_eq!((results, failures.len()), (vec![own], 0));
     }
 }

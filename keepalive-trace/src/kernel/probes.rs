@@ -23,7 +23,14 @@ use super::{
     hits::Hits,
     layout::{Layout, MORE_HOOKS},
 };
-use crate::model::event::Attach;
+use crate::model::{event::Attach, state::State};
+
+mod hooks;
+
+use hooks::{
+    ACK_FENTRY, ACK_KPROBE, EVENT_SOURCES, FENTRIES, Hook, KPROBES, SETSOCKOPT_FEXIT, SETSOCKOPT_KPROBES, TRACEPOINTS, WALKERS,
+    active_reset,
+};
 
 /// Built by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/keepalive-trace-ebpf"));
@@ -31,63 +38,12 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ke
 /// Where kprobes can be asked for: absent where the kernel has none.
 const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
 
+/// One page: what a ring must have.
+const LEAST_RING: u32 = 4096;
+
 /// aya-log's levels: nothing, and all up to debug.
 const LOG_OFF: u8 = 0;
 const LOG_DEBUG: u8 = 4;
-
-/// A program, and the function that it hooks.
-type Hook = (&'static str, &'static str);
-
-/// Exits come before entries, so that no entry is left waiting for an exit that nobody sees.
-const KPROBES: [Hook; 8] = [
-    ("keepalive_timer_kretprobe", "tcp_keepalive_timer"),
-    ("write_wakeup_kretprobe", "tcp_write_wakeup"),
-    ("write_wakeup_kprobe", "tcp_write_wakeup"),
-    ("time_wait_kprobe", "tcp_time_wait"),
-    ("keepalive_timer_kprobe", "tcp_keepalive_timer"),
-    ("abort_kprobe", "tcp_abort"),
-    ("sock_graft_kprobe", "security_sock_graft"),
-    ("set_keepalive_kprobe", "tcp_set_keepalive"),
-];
-const FENTRIES: [Hook; 8] = [
-    ("keepalive_timer_fexit", "tcp_keepalive_timer"),
-    ("write_wakeup_fexit", "tcp_write_wakeup"),
-    ("write_wakeup_fentry", "tcp_write_wakeup"),
-    ("time_wait_fentry", "tcp_time_wait"),
-    ("keepalive_timer_fentry", "tcp_keepalive_timer"),
-    ("abort_fentry", "tcp_abort"),
-    ("sock_graft_fentry", "security_sock_graft"),
-    ("set_keepalive_fentry", "tcp_set_keepalive"),
-];
-
-/// `setsockopt()`. The function takes a struct by value, which fentry hooks from 6.1 on; kprobes hook it everywhere.
-const SETSOCKOPT_KPROBES: [Hook; 2] = [("setsockopt_kretprobe", "tcp_setsockopt"), ("setsockopt_kprobe", "tcp_setsockopt")];
-const SETSOCKOPT_FEXIT: Hook = ("setsockopt_fexit", "tcp_setsockopt");
-
-/// Answers to probes, as they come.
-const ACK_KPROBE: Hook = ("ack_kprobe", "tcp_ack");
-const ACK_FENTRY: Hook = ("ack_fentry", "tcp_ack");
-
-/// Program, tracepoint: the same however functions are hooked.
-const TRACEPOINTS: [Hook; 2] = [("set_state", "inet_sock_set_state"), ("receive_reset", "tcp_receive_reset")];
-
-/// Program, kind of list: what walks through the kernel's lists when asked to.
-const WALKERS: [Hook; 2] = [("sockets", "tcp"), ("holders", "task_file")];
-
-/// The functions whose entries make events, each counted in `counter::RUNS`.
-const EVENT_SOURCES: [&str; 5] =
-    ["tcp_keepalive_timer", "tcp_send_active_reset", "tcp_abort", "security_sock_graft", "tcp_set_keepalive"];
-
-/// The program for `tcp_send_active_reset`: by how the kernel is hooked, and by where its reason is.
-fn active_reset(attach: Attach, reason_arg: Option<u32>) -> Hook {
-    let program = match (attach, reason_arg) {
-        (Attach::Kprobe, Some(2)) => "active_reset_arg2_kprobe",
-        (Attach::Kprobe, _) => "active_reset_kprobe",
-        (Attach::Fentry, Some(2)) => "active_reset_arg2_fentry",
-        (Attach::Fentry, _) => "active_reset_fentry",
-    };
-    (program, "tcp_send_active_reset")
-}
 
 /// What a load needs to know.
 #[derive(Debug)]
@@ -96,10 +52,19 @@ pub struct Options<'a> {
     pub layout: &'a Layout,
     pub filters: &'a Filters,
     pub ring_bytes: u32,
+    /// Walks list sockets in these states.
+    pub listed: &'a [State],
     /// See answers to probes as they come, which takes a look at every ACK.
     pub exact_replies: bool,
     /// Have the kernel side log every step.
     pub log: bool,
+}
+
+impl<'a> Options<'a> {
+    /// For walks alone, which need no ring.
+    pub fn to_walk(hz: u32, layout: &'a Layout, filters: &'a Filters, listed: &'a [State]) -> Self {
+        Self { hz, layout, filters, ring_bytes: LEAST_RING, listed, exact_replies: false, log: false }
+    }
 }
 
 /// Attached probes. Dropping them detaches.
@@ -136,10 +101,16 @@ impl Probes {
         }
     }
 
-    fn attach(attach: Attach, options: &Options<'_>) -> Result<Self> {
-        if attach == Attach::Kprobe && !has_kprobes() {
-            bail!("this kernel has no kprobes (CONFIG_KPROBES is off: {KPROBE_PMU} is missing); try --attach fentry");
-        }
+    /// Loads what walks through the kernel's lists, and hooks nothing.
+    ///
+    /// # Errors
+    /// One sentence: what the kernel refused, and the way out.
+    pub fn walk_only(options: &Options<'_>) -> Result<Self> {
+        Self::load(Attach::Kprobe, options, &kernel_btf()?)
+    }
+
+    /// The programs that walk are loaded, all others not yet.
+    fn load(attach: Attach, options: &Options<'_>, btf: &Btf) -> Result<Self> {
         // Before 5.11 maps are charged to this limit. Where we may not raise it, the map's own error tells.
         let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
 
@@ -148,7 +119,7 @@ impl Probes {
             has_reason: u32::from(options.layout.reason_arg.is_some()),
             filters: options.filters.bits,
             exact_replies: options.exact_replies.into(),
-            listed_states: 0,
+            listed_states: options.listed.iter().fold(0, |bits, state| bits | 1_u32.wrapping_shl(state.0.into())),
         };
         let log_level = if options.log { LOG_DEBUG } else { LOG_OFF };
         let mut ebpf = EbpfLoader::new()
@@ -162,9 +133,16 @@ impl Probes {
         options.filters.install(&mut ebpf)?;
 
         let mut probes = Self { ebpf, attach, hits: Vec::new(), walkers: Vec::new(), links: Vec::new() };
-        // Fifteen megabytes while it lives.
-        let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
-        probes.load_walkers(&btf);
+        probes.load_walkers(btf);
+        Ok(probes)
+    }
+
+    fn attach(attach: Attach, options: &Options<'_>) -> Result<Self> {
+        if attach == Attach::Kprobe && !has_kprobes() {
+            bail!("this kernel has no kprobes (CONFIG_KPROBES is off: {KPROBE_PMU} is missing); try --attach fentry");
+        }
+        let btf = kernel_btf()?;
+        let mut probes = Self::load(attach, options, &btf)?;
         let reset = active_reset(attach, options.layout.reason_arg);
         let there = |(_, function): &Hook| options.layout.functions.contains(function) || !MORE_HOOKS.contains(function);
         let hooks = |all: &[Hook], ack: Hook| {
@@ -244,7 +222,9 @@ impl Probes {
     fn attach_kprobes(&mut self, hooks: &[Hook]) -> Result<()> {
         for &(name, function) in hooks {
             let program: &mut KProbe = self.program(name)?.try_into()?;
-            let attached = program.load().and_then(|()| program.attach(function, 0)).and_then(|id| program.take_link(id));
+            // One program may hook several functions.
+            let loaded = if program.fd().is_ok() { Ok(()) } else { program.load() };
+            let attached = loaded.and_then(|()| program.attach(function, 0)).and_then(|id| program.take_link(id));
             let link = attached.map_err(|error| refused(error, "kprobe", function))?;
             self.links.push(Link::KProbe(link));
         }
@@ -279,6 +259,11 @@ impl Probes {
     pub fn logger(&mut self) -> Result<EbpfLogger<&'static dyn log::Log>> {
         EbpfLogger::init(&mut self.ebpf).context("cannot read the kernel side's log")
     }
+}
+
+/// Fifteen megabytes while it lives.
+fn kernel_btf() -> Result<Btf> {
+    Btf::from_sys_fs().context("cannot read the kernel's BTF")
 }
 
 fn attach_fentry(program: &mut FEntry, function: &str, btf: &Btf) -> Result<FEntryLink, ProgramError> {

@@ -1,5 +1,8 @@
-//! The connections that are there already, in every network namespace, with who holds them.
-use std::collections::BTreeMap;
+//! The sockets that are there, in every network namespace, with who holds them.
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result};
 use keepalive_trace_ebpf::{Held, Record};
@@ -7,11 +10,13 @@ use keepalive_trace_ebpf::{Held, Record};
 use super::{namespaces::Namespaces, owner::Owners, probes::Probes, walk};
 
 /// What was there at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Snapshot {
-    /// In the order of their times.
-    pub connections: Vec<Record>,
+    /// One namespace's after the other's.
+    pub sockets: Vec<Record>,
     pub holders: Vec<Held>,
+    /// Those that were looked into, or tried.
+    pub namespaces: Namespaces,
     /// Why some may be missing.
     pub failures: Vec<anyhow::Error>,
 }
@@ -36,14 +41,21 @@ impl Snapshot {
             }
         }
         let namespaces = namespaces.only(netns);
-        let walkers = std::sync::Mutex::new(probes);
-        let (connections, refused) = namespaces.visit(|| {
-            let walker = walkers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).walker("sockets")?;
-            walker.map_or_else(|| Ok(Vec::new()), walk::all::<Record>).context("cannot list the connections (iter/tcp)")
+        let walkers = Mutex::new(probes);
+        let sockets = Mutex::new(Vec::new());
+        let (_, refused) = namespaces.visit(|_| {
+            let walker = walkers.lock().unwrap_or_else(PoisonError::into_inner).walker("sockets")?;
+            let Some(walker) = walker else { return Ok(()) };
+            let listed = walk::all::<Record>(walker).context("cannot list the sockets (iter/tcp)")?;
+            let mut all = sockets.lock().unwrap_or_else(PoisonError::into_inner);
+            if all.is_empty() {
+                *all = listed;
+            } else {
+                all.extend(listed);
+            }
+            Ok(())
         });
         failures.extend(refused);
-        let mut connections = connections.concat();
-        connections.sort_by_key(|record| record.mono_ns);
-        Ok(Self { connections, holders, failures })
+        Ok(Self { sockets: sockets.into_inner().unwrap_or_else(PoisonError::into_inner), holders, namespaces, failures })
     }
 }

@@ -3,24 +3,27 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
-use keepalive_trace_ebpf::{Record, WAKE_NS};
+use keepalive_trace_ebpf::WAKE_NS;
 use tokio::{
     io::unix::AsyncFd,
     time::{self, Instant},
 };
-use zerocopy::FromBytes as _;
 
 use super::{
     facts,
     losses::Losses,
     owner::Owners,
+    pace::Pace,
     probes::Probes,
     record::{Reader, holding},
+    seen::Seen,
     sockets::Snapshot,
 };
 use crate::model::{
     event::{Body, Event},
-    sighting::{Sighting, What},
+    holding::{Use, chosen, holders_of},
+    owner::Owners as Wanted,
+    sysctl::{self, Following, Write},
     tracker::Tracker,
 };
 
@@ -46,7 +49,9 @@ pub struct Stream {
     awake_until: Instant,
     next_losses: Instant,
     records: u64,
-    batch: Vec<Sighting>,
+    batch: Vec<Seen>,
+    /// What counting the connections that follow a sysctl may cost.
+    pace: Pace,
     events: Vec<Event>,
 }
 
@@ -67,6 +72,7 @@ impl Stream {
             next_losses: Instant::now() + LOSSES,
             records: 0,
             batch: Vec::with_capacity(BATCH),
+            pace: Pace::default(),
             events: Vec::new(),
         })
     }
@@ -83,26 +89,26 @@ impl Stream {
         netns: &[u32],
         mut sink: impl FnMut(&Event) -> Result<Flow>,
     ) -> Result<Flow> {
-        let Snapshot { connections, holders, failures } = Snapshot::take(probes, &mut self.owners, netns)?;
+        let Snapshot { sockets, holders, namespaces: _, failures } = Snapshot::take(probes, &mut self.owners, netns)?;
         if let [first, others @ ..] = &failures[..] {
             let others = if others.is_empty() { String::new() } else { format!(" (and {} more like this)", others.len()) };
             log::warn!("some connections come to be known only as something happens on them: {first:#}{others}");
         }
-        let mut there = Vec::with_capacity(connections.len());
-        for record in &connections {
+        let mut there = Vec::with_capacity(sockets.len());
+        for record in &sockets {
             match self.reader.sighting(record) {
-                Some(sighting) => there.push(sighting),
+                Some(sighting) => there.push(Seen::Socket(sighting)),
                 None => self.losses.unreadable(),
             }
         }
         self.fill(usize::MAX);
         there.append(&mut self.batch);
-        there.sort_by_key(|sighting| sighting.mono_ns);
+        there.sort_by_key(Seen::mono_ns);
         // Owners are known before anything is told, and connections before their owners can be.
         tracker.expect_holders(holders.iter().map(holding).collect());
         let mut flow = Flow::More;
-        for sighting in &there {
-            flow = self.follow(sighting, tracker, &mut sink)?;
+        for seen in &there {
+            flow = self.follow(seen, probes, tracker, &mut sink)?;
             if flow == Flow::Enough {
                 break;
             }
@@ -143,13 +149,13 @@ impl Stream {
         mut sink: impl FnMut(&Event) -> Result<Flow>,
     ) -> Result<Flow> {
         while self.fill(BATCH) {
-            if self.owners.is_due() && self.batch.iter().any(asks_for_owner) {
+            if self.owners.is_due() && self.batch.iter().any(Seen::asks_for_owner) {
                 let holders = self.owners.look(probes)?;
                 tracker.held(&holders.iter().map(holding).collect::<Vec<_>>());
             }
             let batch = std::mem::take(&mut self.batch);
-            for sighting in &batch {
-                if self.follow(sighting, tracker, &mut sink)? == Flow::Enough {
+            for seen in &batch {
+                if self.follow(seen, probes, tracker, &mut sink)? == Flow::Enough {
                     return Ok(Flow::Enough);
                 }
             }
@@ -204,8 +210,8 @@ impl Stream {
         {
             found = true;
             self.records += 1;
-            match Record::read_from_bytes(&item).ok().and_then(|record| self.reader.sighting(&record)) {
-                Some(sighting) => self.batch.push(sighting),
+            match Seen::read(&item, &mut self.reader) {
+                Some(seen) => self.batch.push(seen),
                 None => self.losses.unreadable(),
             }
         }
@@ -217,12 +223,49 @@ impl Stream {
 
     fn follow(
         &mut self,
-        sighting: &Sighting,
+        seen: &Seen,
+        probes: &mut Probes,
         tracker: &mut Tracker,
         sink: &mut impl FnMut(&Event) -> Result<Flow>,
     ) -> Result<Flow> {
-        tracker.see(sighting, &mut self.events);
+        match seen {
+            Seen::Socket(sighting) => tracker.see(sighting, &mut self.events),
+            Seen::Sysctl(write) => {
+                let following = self.following(write, probes, tracker.wanted());
+                tracker.sysctl(write, following, &mut self.events);
+            }
+        }
         self.hand_over(sink)
+    }
+
+    /// Which connections follow a write when: counted in a walk through its namespace, unless writes come so fast that this would
+    /// cost too much.
+    fn following(&mut self, write: &Write, probes: &mut Probes, wanted: &Wanted) -> Option<Following> {
+        if write.refused.is_some() || write.old == write.new {
+            return None;
+        }
+        let Self { pace, owners, reader, .. } = self;
+        let taken = pace.spend(|| Snapshot::take(probes, owners, &[write.netns]))?;
+        let Snapshot { sockets, holders, namespaces, failures } = match taken {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                log::warn!("the sockets that follow a sysctl are not counted: {error:#}");
+                return None;
+            }
+        };
+        if !failures.is_empty() || !namespaces.has(write.netns) {
+            let why = failures.first().map_or_else(|| "it can't be found any more".to_owned(), |error| format!("{error:#}"));
+            log::warn!("the sockets that follow a sysctl in the network namespace {} are not counted: {why}", write.netns);
+            return None;
+        }
+        let hz = reader.hz;
+        let holders: Vec<_> = holders.iter().map(holding).collect();
+        let listed = sockets.iter().filter_map(|record| {
+            let of = Use::of(record.netns, record.lport, record.rport);
+            let owner = chosen(wanted, holders_of(&holders, record.sk), of);
+            wanted.wants(owner.as_ref().map(|owner| &owner.task)).then(|| reader.listed(record, owner)).flatten()
+        });
+        Some(sysctl::following(write.name, listed, hz))
     }
 
     fn hand_over(&mut self, sink: &mut impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {
@@ -242,16 +285,6 @@ impl Stream {
             flow = sink(&Event { mono_ns: facts::mono_ns(), body: Body::Lost(lost) })?;
         }
         Ok(flow)
-    }
-}
-
-/// Who connects, accepts or closes has said who he is. All else happens to a socket, whoever holds it by then.
-fn asks_for_owner(sighting: &Sighting) -> bool {
-    match &sighting.what {
-        What::Connected { .. } | What::Accepted { .. } | What::Acked => false,
-        What::Closed(closed) => closed.errno.is_some(),
-        What::Snapshot | What::Set { .. } | What::Probe(_) | What::Timer(_) => true,
-        What::Reset(_) | What::PeerReset | What::Aborted { .. } => true,
     }
 }
 

@@ -1,13 +1,18 @@
 //! What happens to connections, as typed events: the one vocabulary of live tracing, recordings and reports.
-use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use super::{
     errno::Errno,
     owner::{Owner, Task},
     settings::Settings,
     state::State,
+    sysctl::{Following, Write},
     verdict::Verdict,
 };
+
+mod run;
+
+pub use run::{Attach, Lost, Namespace, Place, Start, Stop, Sysctls};
 
 /// One event, at a moment of CLOCK_MONOTONIC.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +40,10 @@ pub enum Body {
     Reset(Connection, Reset),
     /// The connection is over.
     End(Connection, End),
+    /// A network namespace, as its sysctls are.
+    Namespace(Namespace),
+    /// Somebody wrote a keepalive sysctl; and what that means for the connections there, where it was counted.
+    Sysctl(Write, Option<Following>),
     /// Events are missing.
     Lost(Lost),
     /// The run ended: always the last event.
@@ -52,48 +61,7 @@ impl Body {
             | Self::Reply(connection, _)
             | Self::Reset(connection, _)
             | Self::End(connection, _) => Some(connection),
-            Self::Start(_) | Self::Lost(_) | Self::Stop(_) => None,
-        }
-    }
-}
-
-/// The facts that make a run explain itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Start {
-    pub version: String,
-    pub host: String,
-    /// The kernel's release, as `uname -r` has it.
-    pub kernel: String,
-    /// Jiffies a second.
-    pub hz: u32,
-    pub attach: Attach,
-    pub cmdline: String,
-    /// The sysctls of the namespace that the tool runs in, where it could read them.
-    pub sysctls: Option<Sysctls>,
-    /// CLOCK_REALTIME minus CLOCK_MONOTONIC at the start, nanoseconds.
-    pub wall_offset_ns: i64,
-}
-
-/// `net.ipv4.tcp_keepalive_{time,intvl,probes}` of one network namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sysctls {
-    pub time_s: i64,
-    pub intvl_s: i64,
-    pub probes: u32,
-}
-
-/// How the kernel's functions are hooked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attach {
-    Kprobe,
-    Fentry,
-}
-
-impl Attach {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Kprobe => "kprobe",
-            Self::Fentry => "fentry",
+            Self::Start(_) | Self::Namespace(_) | Self::Sysctl(..) | Self::Lost(_) | Self::Stop(_) => None,
         }
     }
 }
@@ -172,8 +140,28 @@ impl How {
 /// Who changed a connection's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changed {
-    /// Who called `setsockopt`; none where the change was only noticed: a sysctl, another way to set it, or a missed call.
+    /// Who called `setsockopt`, or wrote the sysctl; none where the change was only noticed.
     pub by: Option<Task>,
+    pub via: Option<Via>,
+}
+
+/// By what way settings changed. Where it is not known, another way was taken, or the call was missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    Setsockopt,
+    /// The timer has fired, and follows what was written so long before, milliseconds.
+    Sysctl {
+        waited_ms: u64,
+    },
+}
+
+impl Via {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Setsockopt => "setsockopt",
+            Self::Sysctl { .. } => "sysctl",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,6 +221,8 @@ pub struct End {
     pub unanswered: u32,
     /// Since it was connected or accepted, milliseconds; of a handshake that failed, how long it was tried.
     pub age_ms: Option<u64>,
+    /// The timer had been armed before a sysctl that it follows was written.
+    pub armed_before_sysctl: bool,
     /// One sentence with the evidence.
     pub why: String,
 }
@@ -247,6 +237,8 @@ pub struct Probe {
     pub next_ms: Option<i64>,
     /// Fired so long after its deadline, milliseconds.
     pub late_ms: Option<i64>,
+    /// Of that, what the timer wheel's rounding explains, milliseconds.
+    pub wheel_ms: Option<i64>,
 }
 
 /// What `tcp_write_wakeup` returned.
@@ -285,6 +277,8 @@ pub struct Timer {
     pub next_ms: Option<i64>,
     /// Fired so long after its deadline, milliseconds.
     pub late_ms: Option<i64>,
+    /// Of that, what the timer wheel's rounding explains, milliseconds.
+    pub wheel_ms: Option<i64>,
 }
 
 /// Why a run of the timer sent nothing.
@@ -320,44 +314,4 @@ pub struct Reset {
     pub cause: Option<Verdict>,
     /// Who called, where that was a process and not a timer.
     pub task: Option<Task>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost {
-    pub count: u64,
-    pub place: Place,
-}
-
-/// Where events were lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The ring buffer was full.
-    RingBuffer,
-    /// The kernel skipped a probe program.
-    SkippedRun,
-    /// The table of connections was full, and forgot a history.
-    ConnectionTable,
-    /// Records that the reader could not understand.
-    Reader,
-}
-
-impl Place {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RingBuffer => "ring-buffer",
-            Self::SkippedRun => "skipped-run",
-            Self::ConnectionTable => "connection-table",
-            Self::Reader => "reader",
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stop {
-    /// Events shown.
-    pub events: u64,
-    pub lost: u64,
-    /// Connections that the events were about.
-    pub connections: u64,
-    pub verdicts: BTreeMap<Verdict, u64>,
 }

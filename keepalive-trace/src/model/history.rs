@@ -216,7 +216,11 @@ impl History {
             }
             Body::Settings(_, changed) => {
                 self.settings = settings.into();
-                self.add(Chapter { from_ns: at, to_ns: at, what: What::Settings { to: connection.settings, by: changed.by } });
+                self.add(Chapter {
+                    from_ns: at,
+                    to_ns: at,
+                    what: What::Settings { to: connection.settings, by: changed.by, via: changed.via },
+                });
             }
             Body::Probe(_, probe) => {
                 self.settings = settings.into();
@@ -237,7 +241,7 @@ impl History {
                     self.story.get_or_insert_default().conclude(why);
                 }
             }
-            Body::Reset(..) | Body::Start(_) | Body::Lost(_) | Body::Stop(_) => {}
+            Body::Reset(..) | Body::Start(_) | Body::Namespace(_) | Body::Sysctl(..) | Body::Lost(_) | Body::Stop(_) => {}
         }
     }
 

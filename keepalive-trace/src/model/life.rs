@@ -1,6 +1,6 @@
 //! One connection's state machine: from what was seen of its socket to the events that follow from it.
 use super::{
-    event::{Body, Changed, Connection, End, Precision, Probe, ProbeResult, Reply, ReplyKind, Reset, Timer},
+    event::{Body, Changed, Connection, End, Precision, Probe, ProbeResult, Reply, ReplyKind, Reset, Timer, Via},
     history::History,
     judge::{self, Evidence, PeerReset, ResetSign, Signs},
     sighting::{Clock, Closed, Sighting, What},
@@ -94,11 +94,11 @@ impl Life {
         if !differ || !sighting.what.shows_settings() {
             return None;
         }
-        let by = match &sighting.what {
-            What::Set { by } => *by,
-            _ => None,
+        let (by, via) = match &sighting.what {
+            What::Set { by } => (*by, Some(Via::Setsockopt)),
+            _ => (None, None),
         };
-        Some(Changed { by })
+        Some(Changed { by, via })
     }
 
     /// What the sighting itself tells, if it is for all to hear; and what is to be remembered of it.
@@ -184,6 +184,7 @@ impl Life {
             probes_sent: history.tally.probes(),
             unanswered: history.tally.unanswered + pending,
             age_ms: closed.trying_us.map(|us| us / 1000).or_else(|| history.age_ms(at_ns)),
+            armed_before_sysctl: false,
             why: judge::why(verdict, &evidence),
         }
     }

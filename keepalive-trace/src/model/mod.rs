@@ -1,18 +1,24 @@
 //! The story, pure: time comes in as data; no clock, file, kernel or terminal is touched here.
+pub mod deadlines;
 pub mod errno;
 pub mod event;
+pub mod findings;
 pub mod history;
+pub mod holding;
 pub mod judge;
 pub mod life;
 pub mod listing;
+pub mod middlebox;
 mod names;
 pub mod owner;
 pub mod selection;
 pub mod settings;
 pub mod sighting;
 pub mod state;
+pub mod sysctl;
 mod table;
 pub mod tracker;
 pub mod units;
 pub mod verdict;
 pub mod wheel;
+pub mod window;

@@ -14,7 +14,20 @@ impl State {
     pub const CLOSE: Self = Self(7);
     pub const CLOSE_WAIT: Self = Self(8);
     pub const LAST_ACK: Self = Self(9);
+    pub const LISTEN: Self = Self(10);
     pub const CLOSING: Self = Self(11);
+
+    /// Those of connections, from their first packet to their last.
+    pub const CONNECTIONS: [Self; 8] = [
+        Self::ESTABLISHED,
+        Self::SYN_SENT,
+        Self::SYN_RECV,
+        Self::FIN_WAIT1,
+        Self::FIN_WAIT2,
+        Self::CLOSE_WAIT,
+        Self::LAST_ACK,
+        Self::CLOSING,
+    ];
 
     pub fn name(self) -> Option<&'static str> {
         const NAMES: [&str; 13] = [

@@ -90,6 +90,11 @@ impl<T> Table<T> {
         &mut self.node_mut(slot.0).value
     }
 
+    /// All entries, in no order.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.pages.iter_mut().flatten().map(|node| &mut node.value)
+    }
+
     pub fn is_ended(&self, slot: Slot) -> bool {
         self.node(slot.0).before.flag()
     }

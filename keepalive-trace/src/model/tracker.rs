@@ -2,24 +2,25 @@
 use std::{
     collections::VecDeque,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::Arc,
 };
 
 use super::{
     event::{Body, ConnId, Connection, Event, How, Lost, Open, Outcome, Place, Stop},
     history::History,
+    holding::{Holding, chosen, holders_of},
     life::Life,
     names::Names,
     owner::{Owner, Owners},
     sighting::{Closed, Sighting, Socket, What},
     state::State,
+    sysctl::{Stale, Writes},
     table::{Slot, Table},
 };
 
-mod holding;
+mod connection;
+mod sysctls;
 
-pub use holding::Holding;
-use holding::chosen;
+use connection::{connection, opened, remembered, used};
 
 /// How many histories are kept unless somebody says otherwise: some 27 MB.
 pub const CAPACITY: usize = 100_000;
@@ -46,6 +47,7 @@ pub struct Tracker {
     looking_around: bool,
     /// Connections that are closed and not yet judged, the oldest first.
     unsettled: VecDeque<Unsettled>,
+    writes: Writes,
     forgotten: u64,
     stop: Stop,
 }
@@ -60,6 +62,8 @@ struct Entry {
     state: State,
     /// Its opening was told, and so all else is.
     told: bool,
+    /// Of what its armed timer knows nothing yet.
+    stale: Stale,
 }
 
 #[derive(Debug)]
@@ -81,6 +85,7 @@ impl Tracker {
             expected: Vec::new(),
             looking_around: false,
             unsettled: VecDeque::new(),
+            writes: Writes::default(),
             forgotten: 0,
             stop: Stop::default(),
         }
@@ -97,8 +102,7 @@ impl Tracker {
         if let Some(reply) = reply {
             self.tell(slot, at, &sighting.socket, |connection| Body::Reply(connection, reply), out);
         }
-        let entry = self.table.get_mut(slot);
-        if let Some(change) = entry.life.change(sighting, &entry.history) {
+        if let Some(change) = self.change(slot, sighting) {
             self.tell(slot, at, &sighting.socket, |connection| Body::Settings(connection, change), out);
         }
         let entry = self.table.get_mut(slot);
@@ -134,7 +138,7 @@ impl Tracker {
         for held in holdings.chunk_by(|one, other| one.socket == other.socket) {
             let Some(slot) = held.first().and_then(|holding| self.table.find(holding.socket)) else { continue };
             let history = &self.table.get(slot).history;
-            if let Some(owner) = chosen(&self.wanted, held, history) {
+            if let Some(owner) = chosen(&self.wanted, held, used(history)) {
                 self.table.get_mut(slot).history.set_owner(Some(owner));
             }
         }
@@ -162,6 +166,11 @@ impl Tracker {
     /// Counts what was lost on the way here.
     pub fn lost(&mut self, lost: Lost) {
         self.stop.lost += lost.count;
+    }
+
+    /// Whose connections are told.
+    pub fn wanted(&self) -> &Owners {
+        &self.wanted
     }
 
     /// The summary; `events` is how many were shown.
@@ -221,11 +230,8 @@ impl Tracker {
             _ => what.holder(),
         };
         let mut first = socket.connection(ConnId(hasher.finish()), owner);
-        let from = self.expected.partition_point(|holding| holding.socket < socket.address);
-        let held = self.expected[from..].chunk_by(|one, other| one.socket == other.socket).next();
-        if let Some(held) = held.filter(|held| held.iter().all(|holding| holding.socket == socket.address)) {
-            first.owner = chosen(&self.wanted, held, &History::begin(&first, *mono_ns)).or(first.owner);
-        }
+        let held = holders_of(&self.expected, socket.address);
+        first.owner = chosen(&self.wanted, held, used(&History::begin(&first, *mono_ns))).or(first.owner);
         // One that has no more time to wait is judged before it is forgotten.
         if let Some(slot) = self.table.next_to_go() {
             self.settle_slot(slot, out);
@@ -233,7 +239,7 @@ impl Tracker {
         let (history, event) = opened(first, *mono_ns, Open { how, connect_us });
         let told = self.wanted.wants(history.owner().as_ref().map(|owner| &owner.task));
         let cgroup = socket.cgroup.as_ref().map_or(0, |path| self.cgroups.number(path));
-        let entry = Entry { history, life: Life::default(), cgroup, state: socket.state, told };
+        let entry = Entry { history, life: Life::default(), cgroup, state: socket.state, told, stale: Stale::default() };
         let (slot, evicted) = self.table.insert(socket.address, entry);
         // Of what was not asked for, nobody misses anything.
         self.forgotten += u64::from(evicted.is_some_and(|evicted| evicted.told));
@@ -300,7 +306,11 @@ impl Tracker {
         self.introduce(slot, at_ns, socket, out);
         let entry = self.table.get(slot);
         let at_ns = entry.history.last_ns.max(at_ns);
-        let end = entry.life.end(closed, socket.orphan, socket.idle_ms, &entry.history, at_ns);
+        let mut end = entry.life.end(closed, socket.orphan, socket.idle_ms, &entry.history, at_ns);
+        if entry.stale.any() {
+            end.armed_before_sysctl = true;
+            end.why += "; its timer had been armed before the sysctl was written";
+        }
         self.tell(slot, at_ns, socket, |connection| Body::End(connection, end), out);
         // Nothing more follows from it.
         self.table.get_mut(slot).life = Life::default();
@@ -347,39 +357,6 @@ impl Tracker {
         let told = matches!(what, What::Reset(_) | What::Timer(_));
         let counts = !matches!(what, What::Closed(_)) && entry.history.verdict.is_none();
         (told || counts).then_some(slot)
-    }
-}
-
-/// A history and the event that it begins with.
-fn opened(first: Connection, at_ns: u64, open: Open) -> (History, Event) {
-    let mut history = History::begin(&first, at_ns);
-    let event = Event { mono_ns: at_ns, body: Body::Open(first, open) };
-    history.apply(&event);
-    (history, event)
-}
-
-/// The connection at an event. What this sighting leaves out is as it was before.
-fn connection(socket: &Socket, history: &History, cgroup: Option<Arc<str>>) -> Connection {
-    let seen = socket.connection(history.id, history.owner());
-    Connection { cgroup: seen.cgroup.or(cgroup), settings: seen.settings.or(history.settings()), ..seen }
-}
-
-/// What is known of a connection whose socket now is another's.
-fn remembered(history: &History, now: &Socket) -> Socket {
-    Socket {
-        address: now.address,
-        cookie: None,
-        family: now.family,
-        local: history.local(),
-        remote: history.remote(),
-        netns: history.netns(),
-        cgroup: None,
-        state: State::CLOSE,
-        orphan: false,
-        settings: history.settings(),
-        idle_ms: None,
-        probes_out: None,
-        clock: None,
     }
 }
 

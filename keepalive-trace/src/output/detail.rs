@@ -2,13 +2,14 @@
 use super::escape;
 use crate::model::{
     event::{
-        Changed, Connection, End, How, Lost, Open, Outcome, Place, Precision, Probe, ProbeResult, Reply, ReplyKind, Reset, Timer,
+        Changed, Connection, End, How, Lost, Namespace, Open, Outcome, Place, Precision, Probe, ProbeResult, Reply, ReplyKind,
+        Reset, Sysctls, Timer, Via,
     },
     owner::Task,
     settings::{Origin, Settings, Sourced},
     state::State,
-    units::{seconds, seconds_or_unknown, short},
-    wheel,
+    sysctl::{Deadlines, Following, Write},
+    units::{counted, seconds, seconds_or_unknown, short},
 };
 
 pub(super) fn open(connection: &Connection, Open { how, connect_us }: &Open) -> String {
@@ -23,9 +24,60 @@ pub(super) fn open(connection: &Connection, Open { how, connect_us }: &Open) -> 
     format!("{how}{took}, {}", connection.settings.map_or_else(|| "settings unknown".to_owned(), |settings| in_force(&settings)))
 }
 
-pub(super) fn settings(settings: Option<&Settings>, Changed { by }: &Changed) -> String {
+pub(super) fn settings(settings: Option<&Settings>, Changed { by, via }: &Changed) -> String {
+    format!("now {}{}", settings.map_or_else(|| "unknown".to_owned(), in_force), changed(*by, *via))
+}
+
+/// `, by app[812]`; of a sysctl, how long before it was written.
+pub(super) fn changed(by: Option<Task>, via: Option<Via>) -> String {
+    match (by, via) {
+        (None, None) => String::new(),
+        (Some(task), None | Some(Via::Setsockopt)) => format!(", by {}", named(task)),
+        (None, Some(Via::Setsockopt)) => ", by setsockopt".to_owned(),
+        (by, Some(Via::Sysctl { waited_ms })) => {
+            let by = by.map_or_else(String::new, |task| format!(" by {}", named(task)));
+            let waited = seconds(i64::try_from(waited_ms).unwrap_or(i64::MAX));
+            format!(", picked up from the sysctl, written {waited} before{by}")
+        }
+    }
+}
+
+/// `net.ipv4.tcp_keepalive_time 7200 s -> 600 s in netns 4026531840, by sysctl[77]: ...`
+pub(super) fn sysctl(write: &Write, following: Option<&Following>) -> String {
+    let Write { mono_ns, netns, name, old, new, refused, by } = write;
     let by = by.map_or_else(String::new, |task| format!(", by {}", named(task)));
-    format!("now {}{by}", settings.map_or_else(|| "unknown".to_owned(), in_force))
+    let (label, unit) = (name.name(), name.unit());
+    if let Some(errno) = refused {
+        return format!("{label} stays {old}{unit} in netns {netns}: the kernel refused a write{by} ({errno})");
+    }
+    if old == new {
+        return format!("{label} is written again and stays {old}{unit} in netns {netns}{by}");
+    }
+    let change = format!("{label} {old}{unit} -> {new}{unit} in netns {netns}{by}");
+    let Some(following) = following else { return format!("{change}; its sockets were not counted") };
+    let Following { sockets, now, later, never_socket, never_off, by } = following;
+    let when = by.map_or_else(String::new, |Deadlines { nearest_ns, median_ns, last_ns }| {
+        let after = |ns: u64| seconds((ns.saturating_sub(*mono_ns) / 1_000_000) as i64);
+        format!(" (the next fires in {}, the median {}, the last {})", after(nearest_ns), after(median_ns), after(last_ns))
+    });
+    format!(
+        "{change}: of {}, {now} follow at once, {later} keep an armed timer{when}, {} never follow ({never_socket} set on the socket, {never_off} without keepalive)",
+        counted(*sockets, "socket"),
+        following.never()
+    )
+}
+
+/// `7200 s, 75 s, 9 probes; 12 sockets, 3 with keepalive, 2 of them follow`
+pub(super) fn namespace(namespace: &Namespace) -> String {
+    let Namespace { netns, host, name, sysctls, sockets, keepalive, follow, findings } = namespace;
+    let name = name.as_ref().map_or_else(String::new, |name| format!(" {}", escape(name)));
+    let host = if *host { " (host)" } else { "" };
+    let Sysctls { time_s, intvl_s, probes } = sysctls;
+    let findings = findings.iter().map(|finding| format!("; {}", finding.name())).collect::<String>();
+    format!(
+        "{netns}{name}{host}: tcp_keepalive_time {time_s} s, intvl {intvl_s} s, probes {probes}; {}, {keepalive} with keepalive, {follow} of them by sysctl{findings}",
+        counted(*sockets, "socket")
+    )
 }
 
 /// `keepalive 7200 s, 75 s, 9 probes (sysctl)`
@@ -69,7 +121,7 @@ pub(super) fn answer(Reply { n: _, kind, rtt_us, precision, missed }: &Reply) ->
 }
 
 /// One sentence for whoever has to act on it.
-pub(super) fn end(End { verdict, errno, probes_sent: _, unanswered: _, age_ms, why }: &End) -> String {
+pub(super) fn end(End { verdict, errno, probes_sent: _, unanswered: _, age_ms, armed_before_sysctl: _, why }: &End) -> String {
     let dead = if verdict.is_death() { "DEAD, " } else { "" };
     let told = errno.map_or_else(String::new, |errno| format!("; the application got {errno}"));
     let age = age_ms.map_or_else(String::new, |ms| format!("; age {}", seconds(i64::try_from(ms).unwrap_or(i64::MAX))));
@@ -77,7 +129,7 @@ pub(super) fn end(End { verdict, errno, probes_sent: _, unanswered: _, age_ms, w
 }
 
 pub(super) fn probe(connection: &Connection, probe: &Probe, hz: u32) -> String {
-    let Probe { n, result, next_ms, late_ms } = probe;
+    let Probe { n, result, next_ms, late_ms, wheel_ms } = probe;
     let of = connection.settings.map(|settings| settings.probes.value);
     let what = match result {
         Some(ProbeResult::Sent) => "",
@@ -94,13 +146,11 @@ pub(super) fn probe(connection: &Connection, probe: &Probe, hz: u32) -> String {
     if let Some(next) = next_ms {
         detail += &format!(", next in {}", seconds(*next));
     }
-    let armed_for =
-        connection.settings.map(|settings| if *n == Some(1) { settings.time_s.value } else { settings.intvl_s.value });
-    detail + &lateness(*late_ms, armed_for, hz)
+    detail + &lateness(*late_ms, *wheel_ms, hz)
 }
 
-pub(super) fn timer(connection: &Connection, timer: &Timer, hz: u32) -> String {
-    let Timer { outcome, next_ms, late_ms } = timer;
+pub(super) fn timer(timer: &Timer, hz: u32) -> String {
+    let Timer { outcome, next_ms, late_ms, wheel_ms } = timer;
     let why = match outcome {
         Outcome::DataInFlight => "no probe: data in flight, retransmission rules",
         Outcome::UnsentData => "no probe: unsent data waits (closed window or full queue)",
@@ -113,8 +163,7 @@ pub(super) fn timer(connection: &Connection, timer: &Timer, hz: u32) -> String {
         Some(next) => format!(", next in {}", seconds(*next)),
         None => ", not armed again".to_owned(),
     };
-    let armed_for = connection.settings.map(|settings| settings.time_s.value);
-    format!("{why}{next}{}", lateness(*late_ms, armed_for, hz))
+    format!("{why}{next}{}", lateness(*late_ms, *wheel_ms, hz))
 }
 
 pub(super) fn reset(connection: &Connection, Reset { reason, cause, task }: &Reset) -> String {
@@ -181,18 +230,17 @@ fn number(value: Option<u32>) -> String {
     value.map_or_else(|| "?".to_owned(), |value| value.to_string())
 }
 
-/// How long after its deadline the timer fired, where somebody would miss that time. What the timer wheel's step for the
-/// delay explains is in order.
-fn lateness(late_ms: Option<i64>, armed_for_s: Option<i32>, hz: u32) -> String {
+/// How long after its deadline the timer fired, where somebody would miss that time. What the timer wheel's rounding explains
+/// is in order.
+fn lateness(late_ms: Option<i64>, wheel_ms: Option<i64>, hz: u32) -> String {
     let Some(late @ 100..) = late_ms else { return String::new() };
-    let Some(step) = armed_for_s.filter(|_| hz > 0).map(|delay| wheel::step_ms(delay.into(), hz)) else {
-        return format!(", {} after its time", seconds(late));
-    };
+    let Some(wheel) = wheel_ms else { return format!(", {} after its time", seconds(late)) };
+    // The wheel turns in the tick, which takes its time.
     let jiffy = i64::from(1000 / hz.max(1));
-    if late <= step + jiffy {
+    if late <= wheel + jiffy {
         return format!(", timer wheel +{}", seconds(late));
     }
-    format!(", fired {} late (the timer wheel explains {})", seconds(late), seconds(step))
+    format!(", fired {} late (the timer wheel explains {})", seconds(late), seconds(wheel))
 }
 
 #[cfg(test)]
@@ -201,10 +249,10 @@ mod tests {
 
     #[test]
     fn what_the_timer_wheel_explains_is_not_called_late() {
-        assert_eq!(lateness(Some(776), Some(75), 250), ", timer wheel +0.776 s");
-        assert_eq!(lateness(Some(2052), Some(75), 250), ", timer wheel +2.052 s");
-        assert_eq!(lateness(Some(2053), Some(75), 250), ", fired 2.053 s late (the timer wheel explains 2.048 s)");
-        assert_eq!(lateness(Some(99), Some(1), 250), "");
+        assert_eq!(lateness(Some(776), Some(776), 250), ", timer wheel +0.776 s");
+        assert_eq!(lateness(Some(2052), Some(2048), 250), ", timer wheel +2.052 s");
+        assert_eq!(lateness(Some(2053), Some(2048), 250), ", fired 2.053 s late (the timer wheel explains 2.048 s)");
+        assert_eq!(lateness(Some(99), Some(4), 250), "");
         assert_eq!(lateness(Some(500), None, 250), ", 0.500 s after its time");
     }
 }

@@ -1,4 +1,6 @@
 //! JSON lines, schema version 1: one object a line, unknown keys absent.
+mod sysctl;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::Result;
@@ -8,7 +10,9 @@ use serde_with::skip_serializing_none;
 
 use super::Format;
 use crate::model::{
-    event::{Body, Changed, Connection, End, Event, Family, Lost, Open, Probe, Reply, Reset, Start, Stop, Sysctls, Timer},
+    event::{
+        Attach, Body, Changed, Connection, End, Event, Family, Lost, Open, Probe, Reply, Reset, Start, Stop, Sysctls, Timer, Via,
+    },
     owner::{Owner, Task},
     settings::Settings,
 };
@@ -27,7 +31,19 @@ impl Format for Json {
         if let Body::Start(start) = &event.body {
             self.wall_offset_ns = start.wall_offset_ns;
         }
-        serde_json::to_writer(&mut *out, &line(event, self.wall_offset_ns))?;
+        let offset = self.wall_offset_ns;
+        match &event.body {
+            Body::Sysctl(write, following) => {
+                serde_json::to_writer(&mut *out, &sysctl::write(write, following.as_ref(), offset))?;
+            }
+            Body::Namespace(namespace) => {
+                serde_json::to_writer(&mut *out, &sysctl::namespace(namespace, event.mono_ns, offset))?;
+            }
+            body => serde_json::to_writer(
+                &mut *out,
+                &Line { mono_ns: event.mono_ns, time: wall_time(event.mono_ns, offset), ..line(body) },
+            )?,
+        }
         out.push(b'\n');
         Ok(())
     }
@@ -59,6 +75,8 @@ struct Line<'a> {
     connect_us: Option<u64>,
     by_pid: Option<u32>,
     by_comm: Option<String>,
+    via: Option<&'static str>,
+    waited_ms: Option<u64>,
 
     n: Option<u32>,
     of: Option<u32>,
@@ -67,6 +85,7 @@ struct Line<'a> {
     precision: Option<&'static str>,
     missed: Option<u32>,
     verdict: Option<&'static str>,
+    armed_before_sysctl: Option<bool>,
     errno: Option<String>,
     probes_sent: Option<u32>,
     idle_ms: Option<u64>,
@@ -75,6 +94,7 @@ struct Line<'a> {
     outcome: Option<&'static str>,
     next_ms: Option<i64>,
     late_ms: Option<i64>,
+    wheel_ms: Option<i64>,
 
     reason: Option<&'a str>,
     in_timer: Option<bool>,
@@ -111,10 +131,17 @@ struct Line<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Origins {
+pub(super) struct Origins {
     time: &'static str,
     intvl: &'static str,
     probes: &'static str,
+}
+
+impl Origins {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let Settings { time_s, intvl_s, probes, .. } = settings;
+        Self { time: time_s.origin.name(), intvl: intvl_s.origin.name(), probes: probes.origin.name() }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -124,19 +151,24 @@ struct SysctlValues {
     probes: u32,
 }
 
-fn line(event: &Event, wall_offset_ns: i64) -> Line<'_> {
-    let line = match &event.body {
+fn line(body: &Body) -> Line<'_> {
+    match body {
         Body::Start(start) => of_start(start),
         Body::Open(connection, Open { how, connect_us }) => {
             Line { event: "open", how: Some(how.name()), connect_us: *connect_us, ..of_connection(connection) }
         }
-        Body::Settings(connection, Changed { by }) => Line {
+        Body::Settings(connection, Changed { by, via }) => Line {
             event: "settings",
+            via: via.map(Via::name),
+            waited_ms: via.and_then(|via| match via {
+                Via::Setsockopt => None,
+                Via::Sysctl { waited_ms } => Some(waited_ms),
+            }),
             by_pid: by.map(|task| task.pid),
             by_comm: by.map(|task| task.comm.to_string()),
             ..of_connection(connection)
         },
-        Body::Probe(connection, Probe { n, result, next_ms, late_ms }) => Line {
+        Body::Probe(connection, Probe { n, result, next_ms, late_ms, wheel_ms }) => Line {
             event: "probe",
             n: *n,
             of: connection.settings.map(|settings| settings.probes.value),
@@ -144,14 +176,16 @@ fn line(event: &Event, wall_offset_ns: i64) -> Line<'_> {
             result: result.map(|result| result.name()),
             next_ms: *next_ms,
             late_ms: *late_ms,
+            wheel_ms: *wheel_ms,
             ..of_connection(connection)
         },
-        Body::Timer(connection, Timer { outcome, next_ms, late_ms }) => Line {
+        Body::Timer(connection, Timer { outcome, next_ms, late_ms, wheel_ms }) => Line {
             event: "timer",
             outcome: Some(outcome.name()),
             idle_ms: connection.idle_ms,
             next_ms: *next_ms,
             late_ms: *late_ms,
+            wheel_ms: *wheel_ms,
             ..of_connection(connection)
         },
         Body::Reply(connection, Reply { n, kind, rtt_us, precision, missed }) => Line {
@@ -174,9 +208,10 @@ fn line(event: &Event, wall_offset_ns: i64) -> Line<'_> {
             task_comm: task.as_ref().map(|task| task.comm.to_string()),
             ..of_connection(connection)
         },
-        Body::End(connection, End { verdict, errno, probes_sent, unanswered, age_ms, why }) => Line {
+        Body::End(connection, End { verdict, errno, probes_sent, unanswered, age_ms, armed_before_sysctl, why }) => Line {
             event: "end",
             verdict: Some(verdict.name()),
+            armed_before_sysctl: armed_before_sysctl.then_some(true),
             errno: errno.map(|errno| errno.to_string()),
             probes_sent: Some(*probes_sent),
             unanswered: Some(*unanswered),
@@ -189,8 +224,9 @@ fn line(event: &Event, wall_offset_ns: i64) -> Line<'_> {
             Line { event: "lost", count: Some(*count), place: Some(place.name()), ..Line::default() }
         }
         Body::Stop(stop) => of_stop(stop),
-    };
-    Line { mono_ns: event.mono_ns, time: wall_time(event.mono_ns, wall_offset_ns), ..line }
+        // They have lines of their own.
+        Body::Namespace(_) | Body::Sysctl(..) => Line::default(),
+    }
 }
 
 fn of_connection(connection: &Connection) -> Line<'_> {
@@ -222,7 +258,7 @@ fn of_connection(connection: &Connection) -> Line<'_> {
         intvl_s: Some(intvl_s.value),
         probes: Some(probes.value),
         user_timeout_ms: Some(*user_timeout_ms),
-        origin: Some(Origins { time: time_s.origin.name(), intvl: intvl_s.origin.name(), probes: probes.origin.name() }),
+        origin: settings.as_ref().map(Origins::of),
         ..line
     }
 }
@@ -236,7 +272,7 @@ fn of_start(start: &Start) -> Line<'_> {
         host: Some(host),
         kernel: Some(kernel),
         hz: Some(*hz),
-        attach: Some(attach.name()),
+        attach: attach.map(Attach::name),
         cmdline: Some(cmdline),
         sysctl: sysctls.map(|Sysctls { time_s, intvl_s, probes }| SysctlValues { time_s, intvl_s, probes }),
         ..Line::default()
@@ -256,66 +292,10 @@ fn of_stop(stop: &Stop) -> Line<'_> {
 }
 
 /// RFC 3339, UTC, nanoseconds.
-fn wall_time(mono_ns: u64, wall_offset_ns: i64) -> String {
+pub(super) fn wall_time(mono_ns: u64, wall_offset_ns: i64) -> String {
     let ns = i128::from(mono_ns) + i128::from(wall_offset_ns);
     Timestamp::from_nanosecond(ns).map_or_else(|_| String::new(), |time| format!("{time:.9}"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::output::samples;
-
-    fn printed(event: &Event) -> String {
-        let mut out = Vec::new();
-        Json::default().write(event, &mut out).unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn a_probe_carries_what_it_was_and_the_settings_in_force() {
-        assert_eq!(
-            printed(&samples::probe()),
-            concat!(
-                r#"{"event":"probe","time":"1970-01-01T00:00:05.000000007Z","mono_ns":5000000007,"conn":"00000000000000ab","cookie":77,"#,
-                r#""ip":4,"laddr":"10.0.0.5","lport":51334,"raddr":"10.0.0.9","rport":5432,"netns":4026531840,"state":"ESTABLISHED","#,
-                r#""pid":812,"comm":"app","holders":2,"cgroup":"/system.slice/app.service","#,
-                r#""n":2,"of":3,"idle_ms":2008,"result":"sent","next_ms":1000,"late_ms":8,"keepalive":true,"time_s":1,"intvl_s":1,"#,
-                r#""probes":3,"user_timeout_ms":0,"origin":{"time":"socket","intvl":"socket","probes":"sysctl"}}"#,
-                "\n"
-            )
-        );
-    }
-
-    #[test]
-    fn a_death_names_its_cause_and_no_task() {
-        let printed = printed(&samples::death());
-        assert!(
-            printed.contains(r#""reason":"TCP_KEEPALIVE_TIMEOUT","in_timer":true,"cause":"keepalive-timeout","unanswered":3"#),
-            "{printed}"
-        );
-        assert!(!printed.contains("task_"), "{printed}");
-    }
-
-    #[test]
-    fn an_end_says_what_ended_it_and_why() {
-        let printed = printed(&samples::end());
-        let expected = concat!(
-            r#""verdict":"keepalive-timeout","errno":"ETIMEDOUT","probes_sent":4,"idle_ms":4080,"age_ms":5080,"unanswered":3,"#,
-            r#""why":"3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection""#
-        );
-        assert!(printed.contains(expected), "{printed}");
-    }
-
-    #[test]
-    fn unknown_is_absent_and_never_null() {
-        for event in samples::all() {
-            assert!(!printed(&event).contains("null"), "{}", printed(&event));
-        }
-    }
-
-    #[test]
-    fn the_time_always_has_nine_digits() {
-        assert_eq!(wall_time(0, 0), "1970-01-01T00:00:00.000000000Z");
-    }
-}
+mod tests;

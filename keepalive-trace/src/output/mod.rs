@@ -1,6 +1,8 @@
 //! Paper and screen: the only place that writes for people and for other programs.
+mod columns;
 mod detail;
 mod json;
+mod listing;
 #[cfg(test)]
 mod samples;
 mod summary;
@@ -14,6 +16,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+pub use listing::Listing;
 
 use crate::model::{event::Event, history::History};
 
@@ -34,6 +38,11 @@ pub enum Colors {
     Always,
     Never,
 }
+
+const RED: &str = "\x1b[1;31m";
+const YELLOW: &str = "\x1b[33m";
+const DIM: &str = "\x1b[2m";
+const PLAIN: &str = "\x1b[0m";
 
 const STDOUT: &str = "cannot write to standard output";
 

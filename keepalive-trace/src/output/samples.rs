@@ -4,13 +4,15 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use crate::model::{
     errno::Errno,
     event::{
-        Attach, Body, Changed, ConnId, Connection, End, Event, Family, How, Lost, Open, Outcome, Place, Precision, Probe,
-        ProbeResult, Reply, ReplyKind, Reset, Start, Stop, Sysctls, Timer,
+        Attach, Body, Changed, ConnId, Connection, End, Event, Family, How, Lost, Namespace, Open, Outcome, Place, Precision,
+        Probe, ProbeResult, Reply, ReplyKind, Reset, Start, Stop, Sysctls, Timer, Via,
     },
+    findings::Finding,
     history::History,
     owner::{Comm, Owner, Task},
     settings::{Origin, Settings, Sourced},
     state::State,
+    sysctl::{Deadlines, Following, Name, Write},
     verdict::Verdict,
 };
 
@@ -45,7 +47,7 @@ pub(super) fn start() -> Event {
         host: "db1".to_owned(),
         kernel: "6.18.15".to_owned(),
         hz: 250,
-        attach: Attach::Kprobe,
+        attach: Some(Attach::Kprobe),
         cmdline: "keepalive-trace".to_owned(),
         sysctls: Some(Sysctls { time_s: 7200, intvl_s: 75, probes: 9 }),
         wall_offset_ns: 0,
@@ -60,7 +62,7 @@ fn open() -> Event {
 
 fn changed() -> Event {
     let by = Some(Task { pid: 812, comm: Comm::from("app") });
-    Event { mono_ns: 3 * SECOND + 7, body: Body::Settings(connection(), Changed { by }) }
+    Event { mono_ns: 3 * SECOND + 7, body: Body::Settings(connection(), Changed { by, via: Some(Via::Setsockopt) }) }
 }
 
 fn reply() -> Event {
@@ -70,6 +72,7 @@ fn reply() -> Event {
 
 pub(super) fn end() -> Event {
     let end = End {
+        armed_before_sysctl: false,
         verdict: Verdict::KeepaliveTimeout,
         errno: Some(Errno::TIMEDOUT),
         probes_sent: 4,
@@ -82,12 +85,12 @@ pub(super) fn end() -> Event {
 }
 
 pub(super) fn probe() -> Event {
-    let probe = Probe { n: Some(2), result: Some(ProbeResult::Sent), next_ms: Some(1000), late_ms: Some(8) };
+    let probe = Probe { n: Some(2), result: Some(ProbeResult::Sent), next_ms: Some(1000), late_ms: Some(8), wheel_ms: Some(8) };
     Event { mono_ns: 5 * SECOND + 7, body: Body::Probe(connection(), probe) }
 }
 
 fn timer() -> Event {
-    let timer = Timer { outcome: Outcome::DataInFlight, next_ms: Some(1000), late_ms: Some(132) };
+    let timer = Timer { outcome: Outcome::DataInFlight, next_ms: Some(1000), late_ms: Some(132), wheel_ms: Some(32) };
     Event { mono_ns: 5 * SECOND + SECOND / 2 + 7, body: Body::Timer(connection(), timer) }
 }
 
@@ -104,12 +107,74 @@ fn abort() -> Event {
     Event { mono_ns: 6 * SECOND + SECOND / 2 + 7, body: Body::Reset(connection, reset) }
 }
 
+pub(super) fn namespace() -> Event {
+    let namespace = Namespace {
+        netns: 4_026_531_840,
+        host: true,
+        name: None,
+        sysctls: Sysctls { time_s: 7200, intvl_s: 0, probes: 9 },
+        sockets: 12,
+        keepalive: 5,
+        follow: 3,
+        findings: vec![Finding::DangerousSysctl],
+    };
+    Event { mono_ns: SECOND + 8, body: Body::Namespace(namespace) }
+}
+
+fn writer() -> Task {
+    Task { pid: 77, comm: Comm::from("sysctl") }
+}
+
+fn write() -> Write {
+    Write {
+        mono_ns: 4 * SECOND + SECOND / 10 + 7,
+        netns: 4_026_531_840,
+        name: Name::Time,
+        old: 7200,
+        new: 600,
+        refused: None,
+        by: Some(writer()),
+    }
+}
+
+/// A write, and one that was refused.
+pub(super) fn writes() -> [Event; 2] {
+    let at = |seconds: u64| 4 * SECOND + seconds * SECOND;
+    let by = Deadlines { nearest_ns: at(9), median_ns: at(600), last_ns: at(7100) };
+    let following = Following { sockets: 12, now: 1, later: 2, never_socket: 2, never_off: 7, by: Some(by) };
+    let refused = Write { name: Name::Probes, old: 9, new: 9, refused: Some(Errno(22)), ..write() };
+    [Body::Sysctl(write(), Some(following)), Body::Sysctl(refused, None)].map(|body| Event { mono_ns: write().mono_ns, body })
+}
+
+/// The connection follows that write.
+fn followed() -> Event {
+    let changed = Changed { by: Some(writer()), via: Some(Via::Sysctl { waited_ms: 100 }) };
+    Event { mono_ns: 4 * SECOND + SECOND / 5 + 7, body: Body::Settings(connection(), changed) }
+}
+
 /// A whole run.
 pub(super) fn all() -> Vec<Event> {
     let lost = Event { mono_ns: 7 * SECOND + 7, body: Body::Lost(Lost { count: 7, place: Place::RingBuffer }) };
     let stop = Stop { events: 4, lost: 7, connections: 1, verdicts: BTreeMap::from([(Verdict::KeepaliveTimeout, 1)]) };
     let stop = Event { mono_ns: 8 * SECOND + 7, body: Body::Stop(stop) };
-    vec![start(), open(), changed(), probe(), reply(), timer(), death(), end(), abort(), lost, stop]
+    let [write, refused] = writes();
+    vec![
+        start(),
+        namespace(),
+        open(),
+        changed(),
+        write,
+        refused,
+        followed(),
+        probe(),
+        reply(),
+        timer(),
+        death(),
+        end(),
+        abort(),
+        lost,
+        stop,
+    ]
 }
 
 /// What the run's events up to the end of the connection come to.
@@ -124,6 +189,7 @@ pub(super) fn history() -> History {
 pub(super) fn healthy() -> History {
     let connection = || Connection { id: ConnId(0xcd), probes_out: Some(0), ..connection() };
     let end = End {
+        armed_before_sysctl: false,
         verdict: Verdict::PeerClose,
         errno: None,
         probes_sent: 0,

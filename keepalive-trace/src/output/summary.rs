@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::{detail, escape};
 use crate::model::{
-    event::{Reply, Stop},
+    event::{Reply, Stop, Via},
     history::{Chapter, History, Timeline, What},
     units::{counted, seconds, short},
 };
@@ -137,10 +137,10 @@ fn chapter(what: &What) -> String {
         What::Silent { outcome, times } => {
             format!("timer sent nothing: {}, {}", outcome.name(), counted((*times).into(), "time"))
         }
-        What::Settings { to, by } => {
+        What::Settings { to, by, via } => {
             let to = to.map_or_else(|| "unknown".to_owned(), |settings| detail::in_force(&settings));
-            let by = by.map_or_else(String::new, |task| format!(", by {}", detail::named(task)));
-            format!("settings: {to}{by}")
+            let late = if matches!(via, Some(Via::Sysctl { .. })) { "armed-before-sysctl: now " } else { "settings: " };
+            format!("{late}{to}{}", detail::changed(*by, *via))
         }
     }
 }
@@ -167,6 +167,7 @@ mod tests {
   3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection
           2000  connect in 0.312 ms
       +1.000 s  settings: keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), by app[812]
+      +2.200 s  armed-before-sysctl: now keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), picked up from the sysctl, written 0.100 s before by sysctl[77]
       +3.000 s  probes 1 to 2 of 3, the last answered by ACK after 4.000 ms (to the jiffy), until +3.250 s
       +3.500 s  timer sent nothing: data-in-flight, 1 time
       +4.250 s  end, with keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl)

@@ -1,22 +1,18 @@
 //! Text for people: one header line, then one event a line, in the columns that users of this field know.
-use std::{
-    fmt::Display,
-    io::{self, Write as _},
-};
+use std::io::{self, Write as _};
 
 use anyhow::Result;
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Format, Look, detail, escape, summary};
+use super::{
+    DIM, Format, Look, PLAIN, RED, YELLOW,
+    columns::{cell, or_dash},
+    detail, escape, summary,
+};
 use crate::model::{
     event::{Body, Connection, Event, ReplyKind},
     history::History,
 };
-
-const RED: &str = "\x1b[1;31m";
-const YELLOW: &str = "\x1b[33m";
-const DIM: &str = "\x1b[2m";
-const PLAIN: &str = "\x1b[0m";
 
 pub(super) struct Text {
     wide: bool,
@@ -48,7 +44,7 @@ impl Format for Text {
                 self.line(event, Some(connection), "probe", &detail::probe(connection, probe, self.hz), color, out)
             }
             Body::Timer(connection, timer) => {
-                self.line(event, Some(connection), "timer", &detail::timer(connection, timer, self.hz), DIM, out)
+                self.line(event, Some(connection), "timer", &detail::timer(timer, self.hz), DIM, out)
             }
             Body::Reply(connection, reply) => {
                 let color = if reply.missed > 0 || reply.kind == ReplyKind::Reset { YELLOW } else { "" };
@@ -60,6 +56,10 @@ impl Format for Text {
             Body::End(connection, end) => {
                 let color = if end.verdict.is_death() { RED } else { "" };
                 self.line(event, Some(connection), "end", &detail::end(end), color, out)
+            }
+            Body::Namespace(namespace) => self.line(event, None, "netns", &detail::namespace(namespace), "", out),
+            Body::Sysctl(write, following) => {
+                self.line(event, None, "sysctl", &detail::sysctl(write, following.as_ref()), YELLOW, out)
             }
             Body::Lost(lost) => self.line(event, None, "lost", &detail::lost(*lost), RED, out),
             Body::Stop(stop) => Ok(summary::totals(stop, out)?),
@@ -131,24 +131,6 @@ impl Text {
     }
 }
 
-/// A column: what `fill` writes, then blanks up to the width, and one more.
-fn cell(out: &mut Vec<u8>, width: usize, fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
-    let start = out.len();
-    fill(out)?;
-    // Names may be of more bytes than characters.
-    let text = &out[start..];
-    let shown = if text.is_ascii() { text.len() } else { String::from_utf8_lossy(text).chars().count() };
-    out.resize(out.len() + width.saturating_sub(shown) + 1, b' ');
-    Ok(())
-}
-
-fn or_dash(out: &mut Vec<u8>, value: Option<impl Display>) -> io::Result<()> {
-    match value {
-        Some(value) => write!(out, "{value}"),
-        None => write!(out, "-"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,8 +149,12 @@ mod tests {
     fn every_event_is_one_line_in_the_known_columns() {
         let expected = "\
 TIME(s)      PID     COMM            LADDR:LPORT           RADDR:RPORT           EVENT    DETAIL
+0.000000     -       -               -                     -                     netns    4026531840 (host): tcp_keepalive_time 7200 s, intvl 0 s, probes 9; 12 sockets, 5 with keepalive, 3 of them by sysctl; dangerous-sysctl
 1.000000     812     app             10.0.0.5:51334        10.0.0.9:5432         open     connected in 0.312 ms, keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl)
 2.000000     812     app             10.0.0.5:51334        10.0.0.9:5432         settings now keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), by app[812]
+3.100000     -       -               -                     -                     sysctl   net.ipv4.tcp_keepalive_time 7200 s -> 600 s in netns 4026531840, by sysctl[77]: of 12 sockets, 1 follow at once, 2 keep an armed timer (the next fires in 8.899 s, the median 599.899 s, the last 7099.899 s), 9 never follow (2 set on the socket, 7 without keepalive)
+3.100000     -       -               -                     -                     sysctl   net.ipv4.tcp_keepalive_probes stays 9 in netns 4026531840: the kernel refused a write, by sysctl[77] (EINVAL)
+3.200000     812     app             10.0.0.5:51334        10.0.0.9:5432         settings now keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), picked up from the sysctl, written 0.100 s before by sysctl[77]
 4.000000     812     app             10.0.0.5:51334        10.0.0.9:5432         probe    2 of 3, idle 2.008 s, next in 1.000 s
 4.250000     812     app             10.0.0.5:51334        10.0.0.9:5432         reply    probe 2 of 3 answered by ACK after 4.000 ms (to the jiffy), 1 before it missed
 4.500000     812     app             10.0.0.5:51334        10.0.0.9:5432         timer    no probe: data in flight, retransmission rules, next in 1.000 s, fired 0.132 s late (the timer wheel explains 0.032 s)

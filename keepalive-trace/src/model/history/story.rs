@@ -1,6 +1,6 @@
 //! What happened on a connection, in chapters: as many as a person reads, however long it lived.
 use crate::model::{
-    event::{Outcome, Reply},
+    event::{Outcome, Reply, Via},
     owner::Task,
     settings::Settings,
 };
@@ -29,7 +29,7 @@ pub enum What {
     /// The timer sent nothing, so many times, for this reason.
     Silent { outcome: Outcome, times: u32 },
     /// The settings changed.
-    Settings { to: Option<Settings>, by: Option<Task> },
+    Settings { to: Option<Settings>, by: Option<Task>, via: Option<Via> },
 }
 
 /// The chapters that are left of a story.

@@ -24,7 +24,7 @@ fn connection() -> Connection {
 }
 
 fn probe(n: u32) -> Body {
-    Body::Probe(connection(), Probe { n: Some(n), result: Some(ProbeResult::Sent), next_ms: None, late_ms: None })
+    Body::Probe(connection(), Probe { n: Some(n), result: Some(ProbeResult::Sent), next_ms: None, late_ms: None, wheel_ms: None })
 }
 
 fn answer(n: u32, rtt_us: u64) -> Body {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use super::*;
 use crate::model::{
     errno::Errno,
-    event::{Family, Outcome, Probe, ProbeResult, Reset, Timer},
+    event::{Changed, Family, Outcome, Probe, ProbeResult, Reset, Timer, Via},
     history::Timeline,
     owner::{Comm, Task},
     settings::{Origin, Settings, Sourced},
@@ -19,6 +19,7 @@ mod owners;
 mod properties;
 mod replies;
 mod room;
+mod sysctls;
 
 /// Jiffies a second.
 const HZ: u32 = 250;
@@ -72,11 +73,11 @@ fn connected() -> What {
 }
 
 fn probe(n: u32) -> What {
-    What::Probe(Probe { n: Some(n), result: Some(ProbeResult::Sent), next_ms: None, late_ms: None })
+    What::Probe(Probe { n: Some(n), result: Some(ProbeResult::Sent), next_ms: None, late_ms: None, wheel_ms: None })
 }
 
 fn timer(outcome: Outcome) -> What {
-    What::Timer(Timer { outcome, next_ms: None, late_ms: None })
+    What::Timer(Timer { outcome, next_ms: None, late_ms: None, wheel_ms: None })
 }
 
 fn closed(from: State) -> Closed {
@@ -133,6 +134,9 @@ impl Run {
     }
 
     fn gist(&mut self, event: &Event) -> String {
+        if let Body::Sysctl(write, _) = &event.body {
+            return format!("{} {} -> {}", write.name.name(), write.old, write.new);
+        }
         let id = event.body.connection().unwrap().id;
         let place = self.ids.iter().position(|known| *known == id).unwrap_or_else(|| {
             self.ids.push(id);
@@ -141,6 +145,9 @@ impl Run {
         let name = char::from(b'A' + u8::try_from(place).unwrap());
         let what = match &event.body {
             Body::Open(_, open) => format!("open {}", open.how.name()),
+            Body::Settings(_, Changed { by: Some(by), via: Some(Via::Sysctl { waited_ms }) }) => {
+                format!("follows {} after {waited_ms} ms", by.comm)
+            }
             Body::Settings(_, changed) => changed.by.map_or("settings".to_owned(), |task| format!("settings by {}", task.comm)),
             Body::Probe(_, probe) => format!("probe {}", probe.n.unwrap()),
             Body::Timer(_, timer) => format!("timer {}", timer.outcome.name()),
@@ -151,7 +158,7 @@ impl Run {
             }
             Body::Reset(..) => "reset".to_owned(),
             Body::End(_, end) => format!("end {}", end.verdict.name()),
-            Body::Start(_) | Body::Lost(_) | Body::Stop(_) => panic!("{event:?}"),
+            Body::Start(_) | Body::Namespace(_) | Body::Sysctl(..) | Body::Lost(_) | Body::Stop(_) => panic!("{event:?}"),
         };
         format!("{name} {what}")
     }

@@ -59,7 +59,7 @@ fn whats() -> impl Strategy<Value = What> {
         2 => tasks().prop_map(|by| What::Accepted { by }),
         2 => tasks().prop_map(|by| What::Set { by }),
         8 => (option::of(0..12_u32), results).prop_map(|(n, result)| {
-            What::Probe(Probe { n, result: result.map(ProbeResult::of), next_ms: None, late_ms: None })
+            What::Probe(Probe { n, result: result.map(ProbeResult::of), next_ms: None, late_ms: None, wheel_ms: None })
         }),
         3 => select(outcomes.to_vec()).prop_map(timer),
         3 => Just(What::Acked),

@@ -65,7 +65,11 @@ fn an_answer_that_was_seen_as_it_came_is_not_told_again() {
 fn a_probe_whose_result_nobody_saw_can_be_answered_and_one_that_never_left_cannot() {
     for (result, answered) in [(None, true), (Some(ProbeResult::DroppedLocally), false), (Some(ProbeResult::Congested), false)] {
         let mut run = opened();
-        run.see(1000, clocked(1250, 1000), What::Probe(Probe { n: Some(1), result, next_ms: None, late_ms: None }));
+        run.see(
+            1000,
+            clocked(1250, 1000),
+            What::Probe(Probe { n: Some(1), result, next_ms: None, late_ms: None, wheel_ms: None }),
+        );
         let told = run.see(2000, clocked(1500, 1252), timer(Outcome::NotIdle));
         assert_eq!(told.len() == 2, answered, "{result:?}: {told:?}");
     }

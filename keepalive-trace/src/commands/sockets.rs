@@ -1,0 +1,162 @@
+//! `sockets`: every socket now, what is in force on it, and what is wrong with it.
+use std::{cmp::Reverse, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use keepalive_trace_ebpf::Record;
+
+use crate::{
+    cli::{FilterArgs, ScopeArgs, SocketsArgs, Sort},
+    kernel::{
+        cgroups::Cgroups,
+        facts,
+        filters::Filters,
+        layout,
+        namespaces::Namespaces,
+        owner::Owners,
+        probes::{Options, Probes},
+        record::{Reader, holding},
+        sockets::Snapshot,
+        sysctls,
+    },
+    model::{
+        deadlines,
+        findings::{self, Limits},
+        holding::{Holding, Use, chosen, holders_of},
+        listing::{Row, Sum},
+        owner,
+        state::State,
+    },
+    output::{self, Listing, Look},
+};
+
+pub fn run(args: &SocketsArgs) -> Result<ExitCode> {
+    output::log_to_stderr(args.verbose);
+    match list(args) {
+        Err(error) if output::is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
+        Ok(sum) if args.fail && sum.found() > 0 => Ok(ExitCode::FAILURE),
+        result => result.map(|_| ExitCode::SUCCESS),
+    }
+}
+
+fn list(args: &SocketsArgs) -> Result<Sum> {
+    let filters = scope(&args.filters, &args.scope)?;
+    let hz = facts::hz()?;
+    let layout = layout::of_running_kernel()?;
+    let listeners: &[State] = if args.listen { &[State::LISTEN] } else { &[] };
+    let listed = [&State::CONNECTIONS[..], listeners].concat();
+    let mut probes = Probes::walk_only(&Options::to_walk(hz, &layout, &filters, &listed))?;
+    if !probes.lists().any(|list| list == "tcp") {
+        bail!("this kernel can't list its sockets for us (iter/tcp: Linux 5.9, CONFIG_BPF_SYSCALL=y, CONFIG_DEBUG_INFO_BTF=y)");
+    }
+    let Snapshot { sockets, holders, namespaces: _, failures } =
+        Snapshot::take(&mut probes, &mut Owners::default(), &filters.netns)?;
+    drop(probes);
+    for failure in &failures {
+        log::warn!("some sockets are not listed: {failure:#}");
+    }
+    let mut rows = Rows {
+        reader: Reader { hz, reasons: layout.reset_reasons, cgroups: Cgroups::mounted() },
+        holders: holders.iter().map(holding).collect(),
+        wanted: args.filters.owners(),
+        limits: Limits {
+            hz,
+            idle_limit_ms: args.idle_limit.map(ms),
+            detect_within_ms: args.detect_within.map(ms),
+            host: sysctls::of_host(),
+        },
+    };
+    drop(holders);
+    let sockets = rows.sorted(sockets, args.sort);
+    let look = Look { json: args.json, wide: args.wide, wall_clock: false, colors: args.color.into() };
+    let mut listing = Listing::begin(&look, facts::wall_offset_ns(), args.lint)?;
+    let mut sum = Sum::default();
+    let mut senseless = 0;
+    for record in &sockets {
+        match rows.row(record) {
+            Ok(Some(row)) => {
+                sum.add(&row);
+                if !args.lint || !row.found.is_empty() {
+                    listing.row(&row)?;
+                }
+            }
+            Ok(None) => {}
+            Err(Nonsense) => senseless += 1,
+        }
+    }
+    if senseless > 0 {
+        log::warn!("{senseless} records made no sense and are not listed (a defect: please report it)");
+    }
+    listing.end(&sum, facts::mono_ns())?;
+    Ok(sum)
+}
+
+/// The filters, with the namespaces that are looked into.
+pub(super) fn scope(filters: &FilterArgs, scope: &ScopeArgs) -> Result<Filters> {
+    let mut selection = filters.selection();
+    if !scope.all_netns {
+        let own = Namespaces::own().context("cannot tell which network namespace this is (/proc/thread-self/ns/net)")?;
+        selection.netns = vec![own.to_string()];
+    }
+    Filters::resolve(&selection)
+}
+
+fn ms(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What makes rows of records.
+struct Rows {
+    reader: Reader,
+    /// By socket.
+    holders: Vec<Holding>,
+    wanted: owner::Owners,
+    limits: Limits,
+}
+
+/// A record that makes no sense.
+struct Nonsense;
+
+impl Rows {
+    /// None where nobody asked for its owner.
+    fn row(&mut self, record: &Record) -> Result<Option<Row>, Nonsense> {
+        let of = Use::of(record.netns, record.lport, record.rport);
+        let owner = chosen(&self.wanted, holders_of(&self.holders, record.sk), of);
+        if !self.wanted.wants(owner.as_ref().map(|owner| &owner.task)) {
+            return Ok(None);
+        }
+        let listed = self.reader.listed(record, owner).ok_or(Nonsense)?;
+        let hz = self.reader.hz;
+        Ok(Some(Row {
+            hz,
+            fires: listed.fires(hz),
+            detect_ms: deadlines::detection(&listed, hz),
+            found: findings::lint(&listed, &self.limits),
+            listed,
+        }))
+    }
+
+    /// Records stay records until they are printed: there may be a million.
+    fn sorted(&mut self, mut sockets: Vec<Record>, by: Sort) -> Vec<Record> {
+        let local = |record: &Record| {
+            (record.netns, record.laddr.map(u64::to_be), record.lport, record.raddr.map(u64::to_be), record.rport)
+        };
+        let remote = |record: &Record| {
+            (record.netns, record.raddr.map(u64::to_be), record.rport, record.laddr.map(u64::to_be), record.lport)
+        };
+        match by {
+            Sort::Local => sockets.sort_unstable_by_key(local),
+            Sort::Remote => sockets.sort_unstable_by_key(remote),
+            Sort::Idle => sockets.sort_by_key(|record| Reverse(record.ack_age.min(record.data_age))),
+            Sort::Probes => sockets.sort_by_key(|record| Reverse(record.probes_out)),
+            Sort::Pid | Sort::Timer | Sort::Detect => sockets.sort_by_cached_key(|record| match self.row(record) {
+                Ok(Some(row)) => match by {
+                    Sort::Pid => row.listed.owner.map_or(i64::MAX, |owner| owner.task.pid.into()),
+                    Sort::Timer => row.fires.map_or(i64::MAX, |fires| fires.latest_ms),
+                    _ => row.detect_ms.map_or(i64::MIN, |ms| -ms),
+                },
+                Ok(None) | Err(Nonsense) => i64::MAX,
+            }),
+        }
+        sockets
+    }
+}
