@@ -14,7 +14,7 @@ use socket2::{SockRef, TcpKeepalive};
 /// The word that makes this program one of the holders.
 pub const PART: &str = "hold";
 /// So many processes hold all of it between them.
-const HOLDERS: u8 = 10;
+pub const HOLDERS: u8 = 10;
 /// Connections of one holder, both ends of which it holds: less than there are ephemeral ports to one address.
 const PAIRS: u32 = 5_000;
 /// What a holder needs beside its sockets.

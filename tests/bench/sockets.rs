@@ -63,7 +63,8 @@ struct Measured {
 pub fn run() -> Result<()> {
     fs::write(LARGE_PAGES, SELDOM).with_context(|| format!("cannot write {LARGE_PAGES}"))?;
     let crowd = Crowd::gather()?;
-    println!("{} established connections have {} sockets here, in 10 processes", crowd::SOCKETS / 2, crowd::SOCKETS);
+    let (sockets, holders) = (crowd::SOCKETS, crowd::HOLDERS);
+    println!("{} established connections have {sockets} sockets here, which {holders} processes hold", sockets / 2);
     println!("{}, which asks by {}", cost::said(Command::new(SS).arg("-V"))?, way()?);
     let ours: &'static OsStr = Box::leak(binary().into_boxed_os_str());
     let [ss, busybox] = [SS, BUSYBOX].map(OsStr::new);
