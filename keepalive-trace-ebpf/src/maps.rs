@@ -95,7 +95,7 @@ pub struct Pending {
 }
 
 #[map]
-static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+static RING: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);

@@ -242,7 +242,7 @@ pub struct KernelArgs {
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub attach: AttachChoice,
     /// Bytes of the ring buffer between kernel and tool: a power of two, 4096 at least
-    #[arg(long, value_name = "BYTES", default_value = "4194304", value_parser = ring_bytes)]
+    #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = ring_bytes)]
     pub buffer: u32,
     /// Say more on standard error; twice: also what the kernel side logs
     #[arg(short = 'v', long, action = clap::ArgAction::Count)]

@@ -21,9 +21,9 @@ tests![
 const MANY: u64 = 20_000;
 /// Room for all that so many offer.
 const VAST: &str = "33554432";
-/// The default ring has room for some 21,000 records, and each connection that is aborted offers four at once: so many fit,
+/// The default ring has room for some 84,000 records, and each connection that is aborted offers four at once: so many fit,
 /// even where the reader does not come to read any before all are there.
-const FITTING: u64 = 5_000;
+const FITTING: u64 = 20_000;
 /// What one listener holds of connections that nobody accepts.
 const BACKLOG: usize = 4096;
 

@@ -20,7 +20,8 @@ pub enum Task {
     Demo(DemoOptions),
     /// Run every check: format, lints, unit tests, and the live tests on every kernel
     Test(TestOptions),
-    /// Measure what the tracer costs: its memory and time for a crowd of connections, and what it adds to a connection's life
+    /// Measure what the tracer costs: its memory and time for a crowd of connections, what it adds to a connection's life, and a
+    /// listing of many sockets
     Bench(BenchOptions),
     /// Run a command in a virtual machine that has keepalive-trace, scenes and live in /bin
     Vm(VmOptions),
@@ -83,6 +84,8 @@ pub enum Bench {
     Crowd,
     /// What the tracer adds to a connection's life, in a virtual machine that counts instructions
     Kernel,
+    /// What a listing of 100,000 sockets costs, beside that of ss, in such a machine
+    Sockets,
     All,
 }
 

@@ -14,7 +14,7 @@ use crate::{
     guest::{self, Guest},
     kernels::{self, Kernel},
     progress, setup, shell,
-    vm::{Clock, Initramfs, Line, Vm},
+    vm::{Clock, Initramfs, Line, MEMORY, Vm},
 };
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -56,7 +56,15 @@ fn in_machines(options: &DemoOptions, guest: &Guest, reason: &str) -> Result<boo
     let boot = |what: &[&str], clock: Clock| -> Result<Vm> {
         let command: Vec<String> = ["/bin/scenes".to_owned()].into_iter().chain(scenes(what)).collect();
         let initramfs = Initramfs::build(&machine.busybox, &guest.files(), &command)?;
-        Ok(Vm { qemu: machine.qemu.clone(), kernel: kernel.clone(), initramfs, clock, limit: LIMIT, patience: LIMIT })
+        Ok(Vm {
+            qemu: machine.qemu.clone(),
+            kernel: kernel.clone(),
+            initramfs,
+            clock,
+            memory: MEMORY,
+            limit: LIMIT,
+            patience: LIMIT,
+        })
     };
     let (short, defaults) = (boot(&["short"], Clock::Real)?, boot(&["defaults", "settings"], Clock::Virtual)?);
     thread::scope(|scope| {

@@ -65,13 +65,13 @@ fn list(args: &SocketsArgs) -> Result<Sum> {
         limits: Limits { hz, idle_limit_ms: args.idle_limit.map(ms), detect_within_ms: args.detect_within.map(ms), host },
     };
     drop(holders);
-    let sockets = rows.sorted(sockets, args.sort);
+    let order = rows.order(&sockets, args.sort);
     let look = Look { json: args.json, wide: args.wide, wall_clock: false, colors: args.color.into() };
     let mut listing = Listing::begin(&look, facts::wall_offset_ns(), args.lint)?;
     let mut sum = Sum::default();
     let mut senseless = 0;
-    for record in &sockets {
-        match rows.row(record) {
+    for place in order {
+        match rows.row(&sockets[place as usize]) {
             Ok(Some(row)) => {
                 sum.add(&row);
                 if !args.lint || !row.found.is_empty() {
@@ -134,20 +134,19 @@ impl Rows {
         }))
     }
 
-    /// Records stay records until they are printed: there may be a million.
-    fn sorted(&mut self, mut sockets: Vec<Record>, by: Sort) -> Vec<Record> {
-        let local = |record: &Record| {
-            (record.netns, record.laddr.map(u64::to_be), record.lport, record.raddr.map(u64::to_be), record.rport)
-        };
-        let remote = |record: &Record| {
-            (record.netns, record.raddr.map(u64::to_be), record.rport, record.laddr.map(u64::to_be), record.lport)
-        };
+    /// In which order they come, by their places: records stay where they are, and records until they are printed, since there
+    /// may be a million.
+    fn order(&mut self, sockets: &[Record], by: Sort) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..).take(sockets.len()).collect();
+        let at = |place: &u32| &sockets[*place as usize];
+        let local = |record: &Record| (record.laddr.map(u64::to_be), record.lport);
+        let remote = |record: &Record| (record.raddr.map(u64::to_be), record.rport);
         match by {
-            Sort::Local => sockets.sort_unstable_by_key(local),
-            Sort::Remote => sockets.sort_unstable_by_key(remote),
-            Sort::Idle => sockets.sort_by_key(|record| Reverse(record.ack_age.min(record.data_age))),
-            Sort::Probes => sockets.sort_by_key(|record| Reverse(record.probes_out)),
-            Sort::Pid | Sort::Timer | Sort::Detect => sockets.sort_by_cached_key(|record| match self.row(record) {
+            Sort::Local => order.sort_unstable_by_key(|place| (at(place).netns, local(at(place)), remote(at(place)))),
+            Sort::Remote => order.sort_unstable_by_key(|place| (at(place).netns, remote(at(place)), local(at(place)))),
+            Sort::Idle => order.sort_by_key(|place| Reverse(at(place).ack_age.min(at(place).data_age))),
+            Sort::Probes => order.sort_by_key(|place| Reverse(at(place).probes_out)),
+            Sort::Pid | Sort::Timer | Sort::Detect => order.sort_by_cached_key(|place| match self.row(at(place)) {
                 Ok(Some(row)) => match by {
                     Sort::Pid => row.listed.owner.map_or(i64::MAX, |owner| owner.task.pid.into()),
                     Sort::Timer => row.fires.map_or(i64::MAX, |fires| fires.latest_ms),
@@ -156,6 +155,6 @@ impl Rows {
                 Ok(None) | Err(Nonsense) => i64::MAX,
             }),
         }
-        sockets
+        order
     }
 }

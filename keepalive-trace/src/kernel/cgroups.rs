@@ -21,6 +21,8 @@ const FILEID_KERNFS: libc::c_int = 0xfe;
 pub struct Cgroups {
     root: Option<(PathBuf, File)>,
     known: HashMap<u64, Option<Arc<str>>>,
+    /// What was asked for last: neighbours in a list mostly share a cgroup.
+    last: Option<(u64, Option<Arc<str>>)>,
 }
 
 /// `struct file_handle` for [`FILEID_KERNFS`].
@@ -35,13 +37,23 @@ impl Cgroups {
     /// Those of the hierarchy that is mounted here. Without one, no cgroup has a name.
     pub fn mounted() -> Self {
         let root = cgroup_root().and_then(|path| Some((path.clone(), File::open(path).ok()?)));
-        Self { root, known: HashMap::new() }
+        Self { root, known: HashMap::new(), last: None }
     }
 
     /// The path from the hierarchy's root, `/` for the root itself.
     pub fn path(&mut self, id: u64) -> Option<Arc<str>> {
-        if let Some(path) = self.known.get(&id) {
+        if let Some((_, path)) = self.last.as_ref().filter(|(last, _)| *last == id) {
             return path.clone();
+        }
+        let path = self.look_up(id)?;
+        self.last = Some((id, path.clone()));
+        path
+    }
+
+    /// None without a hierarchy to look in.
+    fn look_up(&mut self, id: u64) -> Option<Option<Arc<str>>> {
+        if let Some(path) = self.known.get(&id) {
+            return Some(path.clone());
         }
         let (root, folder) = self.root.as_ref()?;
         let path = open(folder, id).ok().and_then(|opened| {
@@ -52,7 +64,7 @@ impl Cgroups {
             self.known.clear();
         }
         self.known.insert(id, path.clone());
-        path
+        Some(path)
     }
 }
 

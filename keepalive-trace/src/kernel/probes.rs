@@ -41,6 +41,9 @@ const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
 /// One page: what a ring must have.
 const LEAST_RING: u32 = 4096;
 
+/// Where the hooks remember things from one call to the next.
+const TABLES: [&str; 4] = ["DEEDS", "CALLS", "WRITES", "WAITING"];
+
 /// aya-log's levels: nothing, and all up to debug.
 const LOG_OFF: u8 = 0;
 const LOG_DEBUG: u8 = 4;
@@ -106,11 +109,11 @@ impl Probes {
     /// # Errors
     /// One sentence: what the kernel refused, and the way out.
     pub fn walk_only(options: &Options<'_>) -> Result<Self> {
-        Self::load(Attach::Kprobe, options, &kernel_btf()?)
+        Self::load(Attach::Kprobe, options, &kernel_btf()?, false)
     }
 
     /// The programs that walk are loaded, all others not yet.
-    fn load(attach: Attach, options: &Options<'_>, btf: &Btf) -> Result<Self> {
+    fn load(attach: Attach, options: &Options<'_>, btf: &Btf, hooked: bool) -> Result<Self> {
         // Before 5.11 maps are charged to this limit. Where we may not raise it, the map's own error tells.
         let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
 
@@ -122,7 +125,12 @@ impl Probes {
             listed_states: options.listed.iter().fold(0, |bits, state| bits | 1_u32.wrapping_shl(state.0.into())),
         };
         let log_level = if options.log { LOG_DEBUG } else { LOG_OFF };
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        if !hooked {
+            // Where nothing is hooked, nothing is remembered either.
+            TABLES.iter().for_each(|table| _ = loader.map_max_entries(table, 1));
+        }
+        let mut ebpf = loader
             .btf(None)
             .override_global("OFFSETS", options.layout.offsets.as_bytes(), true)
             .override_global("CONFIG", config.as_bytes(), true)
@@ -142,7 +150,7 @@ impl Probes {
             bail!("this kernel has no kprobes (CONFIG_KPROBES is off: {KPROBE_PMU} is missing); try --attach fentry");
         }
         let btf = kernel_btf()?;
-        let mut probes = Self::load(attach, options, &btf)?;
+        let mut probes = Self::load(attach, options, &btf, true)?;
         let reset = active_reset(attach, options.layout.reason_arg);
         let there = |(_, function): &Hook| options.layout.functions.contains(function) || !MORE_HOOKS.contains(function);
         let hooks = |all: &[Hook], ack: Hook| {

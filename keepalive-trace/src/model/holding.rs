@@ -45,6 +45,7 @@ pub fn chosen(wanted: &Owners, held: &[Holding], of: Use) -> Option<Owner> {
 /// Those of this socket, in a list that is sorted by socket.
 pub fn holders_of(all: &[Holding], socket: u64) -> &[Holding] {
     let from = all.partition_point(|holding| holding.socket < socket);
-    let to = from + all[from..].partition_point(|holding| holding.socket == socket);
-    &all[from..to]
+    // Mostly there is one.
+    let count = all[from..].iter().take_while(|holding| holding.socket == socket).count();
+    &all[from..from + count]
 }

@@ -103,6 +103,19 @@ impl Apt {
         deb.with_context(|| format!("apt-get downloaded {what}, but no file of it is in {}", folder.display()))
     }
 
+    /// Downloads the suite's version of a package into the folder, and those of all packages that it depends on.
+    pub fn download_all(&self, package: &str, suite: &str, folder: &Path) -> Result<Vec<PathBuf>> {
+        workspace::folder(folder.join("partial"))?;
+        let archives = format!("Dir::Cache::archives={}/", folder.display());
+        let mut command = self.command("apt-get");
+        command.args(["-qq", "-y", "--download-only", "--no-install-recommends", "-o", "Debug::NoLocking=1"]);
+        shell::capture(command.args(["-o", &archives, "-t", suite, "install", package]))
+            .with_context(|| format!("cannot download {package} of {suite}, and what it depends on"))?;
+        let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let files = entries.flatten().map(|entry| entry.path());
+        Ok(files.filter(|path| path.extension().is_some_and(|kind| kind == "deb")).collect())
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.arg("-c").arg(self.folder.join("apt.conf")).env("LC_ALL", "C.UTF-8");

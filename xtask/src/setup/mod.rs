@@ -2,6 +2,7 @@
 pub mod apt;
 mod machine;
 mod sources;
+mod ss;
 mod toolchain;
 mod version;
 
@@ -15,6 +16,7 @@ use crate::{
 };
 
 pub use machine::{Machine, machine};
+pub use ss::ss;
 pub use toolchain::toolchain;
 
 /// `cargo xtask setup`

@@ -17,7 +17,7 @@ use crate::{
     kernels::Kernel,
     progress::{Board, Task},
     setup::Machine,
-    vm::{Clock, Initramfs, Line, Vm},
+    vm::{Clock, Initramfs, Line, MEMORY, Vm},
     workspace,
 };
 
@@ -92,6 +92,7 @@ impl Tests {
             kernel: kernel.clone(),
             initramfs: self.initramfs.clone(),
             clock: Clock::Virtual,
+            memory: MEMORY,
             limit: LIMIT,
             patience: PATIENCE,
         };

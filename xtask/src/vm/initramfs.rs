@@ -51,10 +51,23 @@ impl Initramfs {
     /// The same file system with one kernel's modules, which init loads in this order. The kernel unpacks archives that stand
     /// one behind the other as if they were one, so that the large one is made only once.
     pub fn with_modules(&self, modules: &[PathBuf]) -> Result<Self> {
+        self.followed(|file| write_modules(file, modules))
+    }
+
+    /// The same file system with what [`pack`] has packed.
+    pub fn with_packed(&self, archive: &Path) -> Result<Self> {
+        self.followed(|mut file| {
+            let mut archive = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
+            io::copy(&mut archive, &mut file)?;
+            Ok(())
+        })
+    }
+
+    fn followed(&self, write: impl FnOnce(&File) -> Result<()>) -> Result<Self> {
         Self::written(|mut file| {
             // Opened anew, for a position of its own: others may be reading it, too.
             io::copy(&mut File::open(self.path())?, &mut file)?;
-            write_modules(file, modules)
+            write(file)
         })
     }
 
@@ -82,20 +95,29 @@ fn fresh(folder: &Path) -> Result<(File, PathBuf)> {
 
 fn write(file: &File, busybox: &Path, files: &[Given], command: &[String]) -> Result<()> {
     let mut archive = Archive::new(BufWriter::new(file));
-    let parents = files.iter().flat_map(|given| parents(&given.guest));
-    let folders: BTreeSet<String> = parents.chain(FOLDERS.map(str::to_owned)).collect();
-    for folder in &folders {
-        archive.folder(folder)?;
-    }
+    write_files(&mut archive, files, &FOLDERS)?;
     archive.console("dev/console")?;
     archive.program("init", INIT.as_bytes())?;
     archive.program("command", script(command).as_bytes())?;
     archive.program("bin/busybox", &read(busybox)?)?;
     archive.link("bin/sh", "busybox")?;
-    for given in files {
-        archive.program(&given.guest, &read(&given.host)?)?;
-    }
     Ok(archive.finish()?)
+}
+
+/// An archive of these files alone, for [`Initramfs::with_packed`].
+pub fn pack(files: &[Given], to: &Path) -> Result<()> {
+    let file = File::create(to).with_context(|| format!("cannot write {}", to.display()))?;
+    let mut archive = Archive::new(BufWriter::new(file));
+    write_files(&mut archive, files, &[])?;
+    Ok(archive.finish()?)
+}
+
+/// With the folders above them, and others.
+fn write_files(archive: &mut Archive<impl Write>, files: &[Given], others: &[&str]) -> Result<()> {
+    let parents = files.iter().flat_map(|given| parents(&given.guest));
+    let folders: BTreeSet<String> = parents.chain(others.iter().map(ToString::to_string)).collect();
+    folders.iter().try_for_each(|folder| archive.folder(folder))?;
+    files.iter().try_for_each(|given| Ok(archive.program(&given.guest, &read(&given.host)?)?))
 }
 
 fn write_modules(to: impl Write, modules: &[PathBuf]) -> Result<()> {

@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result};
 use crate::{cli::VmOptions, guest, kernels, setup};
 
 pub use console::Line;
-pub use initramfs::{Given, Initramfs};
-pub use qemu::{Clock, Vm};
+pub use initramfs::{Given, Initramfs, pack};
+pub use qemu::{Clock, MEMORY, Vm};
 
 /// `cargo xtask vm`
 pub fn command(options: &VmOptions) -> Result<ExitCode> {
@@ -26,7 +26,7 @@ pub fn command(options: &VmOptions) -> Result<ExitCode> {
     let clock = if options.real { Clock::Real } else { Clock::Virtual };
     let initramfs = Initramfs::build(&machine.busybox, &files, &options.command)?;
     let limit = Duration::from_secs(options.limit);
-    let vm = Vm { qemu: machine.qemu, kernel, initramfs, clock, limit, patience: limit };
+    let vm = Vm { qemu: machine.qemu, kernel, initramfs, clock, memory: MEMORY, limit, patience: limit };
     let ended = vm.run(|line| match line {
         Line::Guest(text) => println!("{text}"),
         Line::Boot(text) | Line::Deadly(text) | Line::Note(text) => eprintln!("{text}"),

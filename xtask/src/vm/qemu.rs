@@ -23,6 +23,9 @@ const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// What the kernel gets to write down why it died.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
+/// What a guest has where nothing asks for more, MiB.
+pub const MEMORY: u32 = 1024;
+
 /// How the guest's clock goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
@@ -40,6 +43,8 @@ pub struct Vm {
     /// The kernel's modules come to it by themselves.
     pub initramfs: Initramfs,
     pub clock: Clock,
+    /// MiB.
+    pub memory: u32,
     /// The real time after which it is ended.
     pub limit: Duration,
     /// The real time without a line after which it is taken to hang.
@@ -128,7 +133,7 @@ impl Vm {
     fn command(&self, initramfs: &Initramfs) -> Command {
         let mut parameters = "console=ttyS0 quiet loglevel=2 panic=-1".to_owned();
         let mut qemu = Command::new(&self.qemu);
-        qemu.args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", "1024"]).args([
+        qemu.args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", &self.memory.to_string()]).args([
             "-nodefaults",
             "-no-user-config",
             "-display",

@@ -14,7 +14,7 @@ use crate::{
     },
     output::{
         DIM, Look, PLAIN, YELLOW,
-        columns::{cell, or_dash},
+        columns::{cell, digits, endpoint, seconds},
         escape,
     },
 };
@@ -71,18 +71,21 @@ impl Format for Text {
         let owner = owner.map(|owner| owner.task);
         let (color, plain) = self.paint(if listens { DIM } else { "" });
         out.extend_from_slice(color.as_bytes());
-        cell(out, 7, |out| or_dash(out, owner.map(|task| task.pid)))?;
-        cell(out, 15, |out| or_dash(out, owner.as_ref().map(|task| escape(&task.comm.text()).into_owned())))?;
-        cell(out, width, |out| write!(out, "{}", socket.local))?;
-        cell(out, width, |out| if listens { write!(out, "-") } else { write!(out, "{}", socket.remote) })?;
-        cell(out, 11, |out| write!(out, "{}", socket.state))?;
+        cell(out, 7, |out| number(out, owner.map(|task| task.pid)))?;
+        cell(out, 15, |out| text(out, &owner.as_ref().map_or("-".into(), |task| task.comm.text())))?;
+        cell(out, width, |out| endpoint(out, socket.local))?;
+        cell(out, width, |out| if listens { text(out, "-") } else { endpoint(out, socket.remote) })?;
+        cell(out, 11, |out| match socket.state.name() {
+            Some(name) => text(out, name),
+            None => write!(out, "{}", socket.state),
+        })?;
         cell(out, 17, |out| keepalive(out, socket.settings.as_ref()))?;
         let user_timeout = socket.settings.map(|settings| i64::from(settings.user_timeout_ms)).filter(|ms| *ms > 0);
         cell(out, 9, |out| time(out, user_timeout))?;
         // Not that of a listener: its children take over what is set, and no timer.
         cell(out, 10, |out| time(out, timer.map(|timer| timer.left_ms(*hz))))?;
         cell(out, 10, |out| window(out, *fires))?;
-        cell(out, 3, |out| or_dash(out, socket.probes_out.filter(|_| !listens)))?;
+        cell(out, 3, |out| number(out, socket.probes_out.filter(|_| !listens)))?;
         cell(out, 10, |out| time(out, socket.idle_ms.filter(|_| !listens).and_then(|ms| i64::try_from(ms).ok())))?;
         match detect_ms {
             _ if listens => write!(out, "-")?,
@@ -131,7 +134,21 @@ fn keepalive(out: &mut Vec<u8>, settings: Option<&Settings>) -> io::Result<()> {
     if !keepalive {
         return write!(out, "off");
     }
-    write!(out, "{}s{} {}s{} {}{}", time_s.value, star(time_s), intvl_s.value, star(intvl_s), probes.value, star(probes))
+    for (value, unit, star) in [
+        (i64::from(time_s.value), "s", star(time_s)),
+        (intvl_s.value.into(), "s", star(intvl_s)),
+        (probes.value.into(), "", star(probes)),
+    ] {
+        if value < 0 {
+            out.push(b'-');
+        }
+        digits(out, value.unsigned_abs());
+        text(out, unit)?;
+        text(out, star)?;
+        out.push(b' ');
+    }
+    out.pop();
+    Ok(())
 }
 
 fn star<T>(value: &Sourced<T>) -> &'static str {
@@ -144,9 +161,24 @@ fn star<T>(value: &Sourced<T>) -> &'static str {
 /// Milliseconds, as seconds with their unit.
 fn time(out: &mut Vec<u8>, ms: Option<i64>) -> io::Result<()> {
     match ms {
-        Some(ms) => write!(out, "{:.3} s", ms as f64 / 1000.0),
-        None => write!(out, "-"),
+        Some(ms) => seconds(out, ms),
+        None => out.push(b'-'),
     }
+    Ok(())
+}
+
+fn number(out: &mut Vec<u8>, number: Option<u32>) -> io::Result<()> {
+    match number {
+        Some(number) => digits(out, number.into()),
+        None => out.push(b'-'),
+    }
+    Ok(())
+}
+
+/// As it is, but harmless.
+fn text(out: &mut Vec<u8>, text: &str) -> io::Result<()> {
+    out.extend_from_slice(escape(text).as_bytes());
+    Ok(())
 }
 
 /// A window that is narrower than anybody would care is one time.
