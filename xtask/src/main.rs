@@ -11,6 +11,7 @@ mod guest;
 mod kernels;
 mod modules;
 mod progress;
+mod run;
 mod setup;
 mod shell;
 mod test;
@@ -41,7 +42,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Demo(options) => demo::command(&options),
         Task::Test(options) => test::command(&options),
         Task::Bench(options) => bench::command(&options),
-        Task::Vm(options) => vm::command(&options),
+        Task::Vm(options) => run::command(&options),
         Task::Fixture(options) => fixture::run(&options.vmlinux_btf, &options.out).map(|()| ExitCode::SUCCESS),
     }
 }

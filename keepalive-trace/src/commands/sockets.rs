@@ -22,7 +22,7 @@ use crate::{
         deadlines,
         findings::{self, Limits},
         holding::{Holding, Use, chosen, holders_of},
-        listing::{Row, Sum},
+        inventory::{Row, Sum},
         owner,
         state::State,
     },

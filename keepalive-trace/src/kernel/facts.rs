@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 use anyhow::{Context as _, Result, bail};
 use nix::time::{ClockId, clock_getres, clock_gettime};
 
-use crate::model::event::Sysctls;
+use crate::model::sysctl::Sysctls;
 
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;

@@ -21,9 +21,10 @@ use super::{
 };
 use crate::model::{
     event::{Body, Event},
+    following,
     holding::{Use, chosen, holders_of},
     owner::Owners as Wanted,
-    sysctl::{self, Following, Write},
+    sysctl::{Following, Write},
     tracker::Tracker,
 };
 
@@ -265,7 +266,7 @@ impl Stream {
             let owner = chosen(wanted, holders_of(&holders, record.sk), of);
             wanted.wants(owner.as_ref().map(|owner| &owner.task)).then(|| reader.listed(record, owner)).flatten()
         });
-        Some(sysctl::following(write.name, listed, hz))
+        Some(following::following(write.name, listed, hz))
     }
 
     fn hand_over(&mut self, sink: &mut impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {

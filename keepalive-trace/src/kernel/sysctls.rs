@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _};
 use anyhow::{Context as _, Result};
 
 use super::{facts, namespaces::Namespaces};
-use crate::model::event::Sysctls;
+use crate::model::sysctl::Sysctls;
 
 /// The namespace of the host: the first process's.
 const HOST: &str = "/proc/1/ns/net";

@@ -12,7 +12,7 @@ use super::{
 
 mod run;
 
-pub use run::{Attach, Lost, Namespace, Place, Start, Stop, Sysctls};
+pub use run::{Attach, Lost, Namespace, Place, Start, Stop};
 
 /// One event, at a moment of CLOCK_MONOTONIC.
 #[derive(Clone, Debug, PartialEq, Eq)]

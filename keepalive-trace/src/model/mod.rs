@@ -2,9 +2,12 @@
 pub mod deadlines;
 pub mod errno;
 pub mod event;
+pub mod finding;
 pub mod findings;
+pub mod following;
 pub mod history;
 pub mod holding;
+pub mod inventory;
 pub mod judge;
 pub mod life;
 pub mod listing;

@@ -6,6 +6,7 @@ use std::{
 
 use super::{
     event::{Body, ConnId, Connection, Event, How, Lost, Open, Outcome, Place, Stop},
+    following::{Stale, Writes},
     history::History,
     holding::{Holding, chosen, holders_of},
     life::Life,
@@ -13,7 +14,6 @@ use super::{
     owner::{Owner, Owners},
     sighting::{Closed, Sighting, Socket, What},
     state::State,
-    sysctl::{Stale, Writes},
     table::{Slot, Table},
 };
 

@@ -3,12 +3,12 @@ use super::escape;
 use crate::model::{
     event::{
         Changed, Connection, End, How, Lost, Namespace, Open, Outcome, Place, Precision, Probe, ProbeResult, Reply, ReplyKind,
-        Reset, Sysctls, Timer, Via,
+        Reset, Timer, Via,
     },
     owner::Task,
     settings::{Origin, Settings, Sourced},
     state::State,
-    sysctl::{Deadlines, Following, Write},
+    sysctl::{Deadlines, Following, Sysctls, Write},
     units::{counted, seconds, seconds_or_unknown, short},
 };
 

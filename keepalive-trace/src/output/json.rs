@@ -10,11 +10,10 @@ use serde_with::skip_serializing_none;
 
 use super::Format;
 use crate::model::{
-    event::{
-        Attach, Body, Changed, Connection, End, Event, Family, Lost, Open, Probe, Reply, Reset, Start, Stop, Sysctls, Timer, Via,
-    },
+    event::{Attach, Body, Changed, Connection, End, Event, Family, Lost, Open, Probe, Reply, Reset, Start, Stop, Timer, Via},
     owner::{Owner, Task},
     settings::Settings,
+    sysctl::Sysctls,
 };
 
 /// The version of what the keys mean.

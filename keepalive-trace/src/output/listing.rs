@@ -7,7 +7,7 @@ use std::io::{BufWriter, Stdout, Write as _};
 use anyhow::{Context as _, Result};
 
 use super::{Look, STDOUT, colors};
-use crate::model::listing::{Row, Sum};
+use crate::model::inventory::{Row, Sum};
 
 /// How rows become lines.
 trait Format {

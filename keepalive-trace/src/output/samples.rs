@@ -5,14 +5,14 @@ use crate::model::{
     errno::Errno,
     event::{
         Attach, Body, Changed, ConnId, Connection, End, Event, Family, How, Lost, Namespace, Open, Outcome, Place, Precision,
-        Probe, ProbeResult, Reply, ReplyKind, Reset, Start, Stop, Sysctls, Timer, Via,
+        Probe, ProbeResult, Reply, ReplyKind, Reset, Start, Stop, Timer, Via,
     },
-    findings::Finding,
+    finding::Finding,
     history::History,
     owner::{Comm, Owner, Task},
     settings::{Origin, Settings, Sourced},
     state::State,
-    sysctl::{Deadlines, Following, Name, Write},
+    sysctl::{Deadlines, Following, Name, Sysctls, Write},
     verdict::Verdict,
 };
 

@@ -1,7 +1,7 @@
 //! What is said of a run, and of no connection: its beginning and its end, its namespaces, and its losses.
 use std::collections::BTreeMap;
 
-use crate::model::{findings::Finding, verdict::Verdict};
+use crate::model::{finding::Finding, sysctl::Sysctls, verdict::Verdict};
 
 /// The facts that make a run explain itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,14 +19,6 @@ pub struct Start {
     pub sysctls: Option<Sysctls>,
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC at the start, nanoseconds.
     pub wall_offset_ns: i64,
-}
-
-/// `net.ipv4.tcp_keepalive_{time,intvl,probes}` of one network namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sysctls {
-    pub time_s: i64,
-    pub intvl_s: i64,
-    pub probes: u32,
 }
 
 /// What a namespace's sysctls are, and how many connections they matter to.

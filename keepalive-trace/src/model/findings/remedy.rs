@@ -4,13 +4,14 @@ use std::fmt;
 use crate::model::{
     deadlines::death,
     settings::{Origin, Settings, Sourced},
+    sysctl::Name,
     units::seconds,
     wheel::leg,
 };
 
-pub const TIME: &str = "net.ipv4.tcp_keepalive_time";
-pub const INTVL: &str = "net.ipv4.tcp_keepalive_intvl";
-pub const PROBES: &str = "net.ipv4.tcp_keepalive_probes";
+pub const TIME: &str = Name::Time.name();
+pub const INTVL: &str = Name::Intvl.name();
+pub const PROBES: &str = Name::Probes.name();
 
 /// The longest TCP_KEEPIDLE and TCP_KEEPINTVL that `setsockopt()` takes, seconds.
 pub const LONGEST_OPTION_S: u32 = 32_767;

@@ -4,8 +4,8 @@ use serde_with::skip_serializing_none;
 
 use super::wall_time;
 use crate::model::{
-    event::{Namespace, Sysctls},
-    sysctl::{Deadlines, Following, Write},
+    event::Namespace,
+    sysctl::{Deadlines, Following, Sysctls, Write},
 };
 
 /// Every key of a write, in the order in which it is printed. The key names are the contract.

@@ -10,7 +10,8 @@ use crate::{
     model::{
         event::Family,
         findings::Found,
-        listing::{Listed, Row, Sum},
+        inventory::{Row, Sum},
+        listing::Listed,
         state::State,
     },
     output::json::{Origins, wall_time},

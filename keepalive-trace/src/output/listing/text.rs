@@ -6,7 +6,8 @@ use anyhow::Result;
 use super::Format;
 use crate::{
     model::{
-        listing::{Listed, Row, Sum},
+        inventory::{Row, Sum},
+        listing::Listed,
         settings::{Origin, Settings, Sourced},
         state::State,
         units::counted,
