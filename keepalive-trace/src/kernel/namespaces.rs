@@ -7,7 +7,9 @@ use std::{
         fd::{AsRawFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
     },
-    panic, thread,
+    panic,
+    path::PathBuf,
+    thread,
 };
 
 use anyhow::{Context as _, Result};
@@ -33,14 +35,14 @@ pub fn named() -> BTreeMap<u32, String> {
 pub struct Namespaces(BTreeMap<u32, OwnedFd>);
 
 impl Namespaces {
-    /// Those of processes, and those that have a name (`ip netns`).
+    /// Those of processes, and those that are mounted somewhere, as `ip netns` and container runtimes do.
     pub fn find() -> Self {
         let mut found = Self::default();
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
         let of_processes =
             processes.filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()));
-        let named = fs::read_dir(NAMED).into_iter().flatten().flatten();
-        let paths = of_processes.map(|entry| entry.path().join("ns/net")).chain(named.map(|entry| entry.path()));
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+        let paths = of_processes.map(|entry| entry.path().join("ns/net")).chain(mounted(&mounts));
         // Processes end while we look, and some are not ours to look at.
         for path in [MINE.into()].into_iter().chain(paths) {
             let Ok(metadata) = fs::metadata(&path) else { continue };
@@ -107,9 +109,28 @@ impl Namespaces {
     }
 }
 
+/// Where network namespaces are mounted, by mountinfo.
+fn mounted(mountinfo: &str) -> Vec<PathBuf> {
+    let place = |line: &str| {
+        let mut words = line.split(' ').skip(3);
+        let (root, place) = (words.next()?, words.next()?);
+        root.starts_with("net:[").then(|| PathBuf::from(place))
+    };
+    mountinfo.lines().filter_map(place).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mounted_namespaces_are_told_from_other_mounts() {
+        let mountinfo = "22 1 0:21 / /proc rw - proc proc rw\n\
+                         98 30 0:4 net:[4026532201] /run/docker/netns/ab12 rw - nsfs nsfs rw\n\
+                         99 30 0:4 mnt:[4026532202] /run/mnt rw - nsfs nsfs rw\n";
+        assert_eq!(mounted(mountinfo), [PathBuf::from("/run/docker/netns/ab12")]);
+        assert!(mounted("nonsense").is_empty());
+    }
 
     #[test]
     fn our_own_namespace_is_found_and_needs_no_entering() {

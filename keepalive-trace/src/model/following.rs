@@ -6,6 +6,7 @@ use super::{
     settings::Settings,
     state::State,
     sysctl::{Deadlines, Following, Name, Write},
+    wheel::{self, Armed},
 };
 
 /// Which of these sockets follow a write when. An armed timer keeps its deadline: `tcp_keepalive_time` is looked at when it
@@ -22,7 +23,9 @@ pub fn following(name: Name, sockets: impl IntoIterator<Item = Listed>, hz: u32)
             following.never_off += 1;
         } else if name.followed(&settings).is_none() {
             following.never_socket += 1;
-        } else if let Some(fires) = listed.fires(hz).filter(|_| waits(name, socket.probes_out)) {
+        } else if let Some(fires) =
+            listed.fires(hz).filter(|_| waits(name, socket.probes_out) || past_time(name, &listed, &settings, hz))
+        {
             following.later += 1;
             moments.push(listed.mono_ns.saturating_add_signed(fires.latest_ms.saturating_mul(1_000_000)));
         } else {
@@ -44,6 +47,16 @@ fn waits(name: Name, probes_out: Option<u32>) -> bool {
         Name::Intvl => probes_out.is_some_and(|out| out > 0),
         Name::Probes => false,
     }
+}
+
+/// Whether an interval keeps a connection waiting for longer than its time would: where a probe was answered, the timer still
+/// is armed with the interval after it.
+fn past_time(name: Name, listed: &Listed, settings: &Settings, hz: u32) -> bool {
+    let time = i64::from(settings.time_s.value).saturating_mul(hz.into());
+    // The wheel's clock may be behind when a timer is armed.
+    let highest = wheel::level(u64::try_from(time).unwrap_or(0).saturating_add(hz.into()), hz);
+    let longer = |timer: Armed| timer.left > time || timer.level.is_some_and(|level| level > highest);
+    name == Name::Intvl && listed.timer.is_some_and(longer)
 }
 
 /// Of which sysctls a connection's armed timer is older than the present value.
@@ -160,6 +173,14 @@ mod tests {
         assert_eq!(counts(Name::Time), (8, 1, 3, 1, 3));
         assert_eq!(counts(Name::Intvl), (8, 3, 1, 1, 3));
         assert_eq!(counts(Name::Probes), (8, 4, 0, 1, 3));
+    }
+
+    #[test]
+    fn an_interval_that_is_longer_than_the_time_waits_after_an_answered_probe_too() {
+        let waiting = |timer| following(Name::Intvl, [armed(timer, by_sysctl(5, 300, 9))], 250).later;
+        assert_eq!(waiting(Armed { left: 74_000, expires: 74_000, level: Some(4) }), 1, "more left than the time is");
+        assert_eq!(waiting(Armed { left: 900, expires: 900, level: Some(4) }), 1, "it was armed with more");
+        assert_eq!(waiting(Armed { left: 900, expires: 900, level: Some(2) }), 0, "armed with the time");
     }
 
     #[test]
