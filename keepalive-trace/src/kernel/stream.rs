@@ -266,7 +266,7 @@ impl Stream {
             let owner = chosen(wanted, holders_of(&holders, record.sk), of);
             wanted.wants(owner.as_ref().map(|owner| &owner.task)).then(|| reader.listed(record, owner)).flatten()
         });
-        Some(following::following(write.name, listed, hz))
+        Some(following::following(write, listed, hz))
     }
 
     fn hand_over(&mut self, sink: &mut impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {

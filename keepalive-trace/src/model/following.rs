@@ -11,7 +11,8 @@ use super::{
 
 /// Which of these sockets follow a write when. An armed timer keeps its deadline: `tcp_keepalive_time` is looked at when it
 /// fires, `tcp_keepalive_intvl` when it is armed after a probe, and `tcp_keepalive_probes` at each run.
-pub fn following(name: Name, sockets: impl IntoIterator<Item = Listed>, hz: u32) -> Following {
+pub fn following(write: &Write, sockets: impl IntoIterator<Item = Listed>, hz: u32) -> Following {
+    let name = write.name;
     let mut following = Following::default();
     let mut moments = Vec::new();
     for listed in sockets {
@@ -24,7 +25,7 @@ pub fn following(name: Name, sockets: impl IntoIterator<Item = Listed>, hz: u32)
         } else if name.followed(&settings).is_none() {
             following.never_socket += 1;
         } else if let Some(fires) =
-            listed.fires(hz).filter(|_| waits(name, socket.probes_out) || past_time(name, &listed, &settings, hz))
+            listed.fires(hz).filter(|_| waits(name, socket.probes_out) || waits_after_answer(write, &listed, &settings, hz))
         {
             following.later += 1;
             moments.push(listed.mono_ns.saturating_add_signed(fires.latest_ms.saturating_mul(1_000_000)));
@@ -49,14 +50,15 @@ fn waits(name: Name, probes_out: Option<u32>) -> bool {
     }
 }
 
-/// Whether an interval keeps a connection waiting for longer than its time would: where a probe was answered, the timer still
-/// is armed with the interval after it.
-fn past_time(name: Name, listed: &Listed, settings: &Settings, hz: u32) -> bool {
-    let time = i64::from(settings.time_s.value).saturating_mul(hz.into());
+/// Whether an interval that was longer than the time keeps a connection waiting: after a probe that was answered, the timer
+/// is armed with it though no probe is out any more. A timer with more left than both was armed with an older time.
+fn waits_after_answer(write: &Write, listed: &Listed, settings: &Settings, hz: u32) -> bool {
+    let jiffies = |seconds: i64| seconds.saturating_mul(hz.into());
+    let (time, interval) = (jiffies(settings.time_s.value.into()), jiffies(write.old));
     // The wheel's clock may be behind when a timer is armed.
     let highest = wheel::level(u64::try_from(time).unwrap_or(0).saturating_add(hz.into()), hz);
-    let longer = |timer: Armed| timer.left > time || timer.level.is_some_and(|level| level > highest);
-    name == Name::Intvl && listed.timer.is_some_and(longer)
+    let longer = |timer: Armed| timer.left <= interval && (timer.left > time || timer.level.is_some_and(|level| level > highest));
+    write.name == Name::Intvl && interval > time && listed.timer.is_some_and(longer)
 }
 
 /// Of which sysctls a connection's armed timer is older than the present value.
@@ -163,8 +165,12 @@ mod tests {
         ]
     }
 
+    fn write(name: Name, old: i64) -> Write {
+        Write { mono_ns: 0, netns: 7, name, old, new: 1, refused: None, by: None }
+    }
+
     fn counts(name: Name) -> (u64, u64, u64, u64, u64) {
-        let Following { sockets, now, later, never_socket, never_off, by: _ } = following(name, sockets(), 250);
+        let Following { sockets, now, later, never_socket, never_off, by: _ } = following(&write(name, 75), sockets(), 250);
         (sockets, now, later, never_socket, never_off)
     }
 
@@ -177,19 +183,22 @@ mod tests {
 
     #[test]
     fn an_interval_that_is_longer_than_the_time_waits_after_an_answered_probe_too() {
-        let waiting = |timer| following(Name::Intvl, [armed(timer, by_sysctl(5, 300, 9))], 250).later;
+        let waiting = |timer| following(&write(Name::Intvl, 300), [armed(timer, by_sysctl(5, 2, 9))], 250).later;
         assert_eq!(waiting(Armed { left: 74_000, expires: 74_000, level: Some(4) }), 1, "more left than the time is");
         assert_eq!(waiting(Armed { left: 900, expires: 900, level: Some(4) }), 1, "it was armed with more");
         assert_eq!(waiting(Armed { left: 900, expires: 900, level: Some(2) }), 0, "armed with the time");
+        assert_eq!(waiting(Armed { left: 80_000, expires: 80_000, level: Some(4) }), 0, "armed with an older time");
+        let short = following(&write(Name::Intvl, 75), [armed(timer(1_799_999), by_sysctl(7000, 60, 9))], 250);
+        assert_eq!(short.later, 0, "an interval that is shorter than the time keeps nobody waiting");
     }
 
     #[test]
     fn those_that_follow_later_say_by_when() {
         // A timer that fires with the nth tick has done its work by the next.
         let ms = |jiffies: u64| (jiffies + 2) * 4 * 1_000_000;
-        let by = following(Name::Time, sockets(), 250).by;
+        let by = following(&write(Name::Time, 7200), sockets(), 250).by;
         assert_eq!(by, Some(Deadlines { nearest_ns: ms(250), median_ns: ms(2500), last_ns: ms(25_000) }));
-        assert_eq!(following(Name::Probes, sockets(), 250).by, None);
+        assert_eq!(following(&write(Name::Probes, 9), sockets(), 250).by, None);
     }
 
     #[test]
