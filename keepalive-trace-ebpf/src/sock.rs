@@ -314,12 +314,12 @@ impl Sock {
         Some(())
     }
 
-    /// Fills in when the keepalive timer will fire, where it is armed.
+    /// Fills in when the keepalive timer will fire, where it is armed: against the reading of the clock that the record has.
     #[inline(always)]
     pub fn describe_timer(self, record: &mut Record) -> Option<()> {
         let timer = self.timer()?;
         if timer.pending()? {
-            record.next = timer.expires()?.wrapping_sub(jiffies()) as i32;
+            record.next = (timer.expires()? as u32).wrapping_sub(record.jiffies).cast_signed();
             record.has |= has::NEXT;
             record.level = timer.level()?;
             record.has |= has::LEVEL;

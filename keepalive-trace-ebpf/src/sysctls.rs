@@ -47,18 +47,9 @@ fn pending(table: u64) -> Option<Pending> {
 /// Which of ours is called so.
 #[inline(always)]
 fn named(procname: u64) -> Option<u32> {
-    /// Up to its NUL, in words.
-    const fn words(name: &[u8; 24]) -> [u64; 3] {
-        let [mut words, mut at] = [[0; 3]; 2];
-        while at[0] < 24 {
-            words[(at[0] / 8) as usize] |= (name[at[0] as usize] as u64) << (at[0] % 8 * 8);
-            at[0] += 1;
-        }
-        words
-    }
-    const TIME: [u64; 3] = words(b"tcp_keepalive_time\0\0\0\0\0\0");
-    const INTVL: [u64; 3] = words(b"tcp_keepalive_intvl\0\0\0\0\0");
-    const PROBES: [u64; 3] = words(b"tcp_keepalive_probes\0\0\0\0");
+    const TIME: [u64; 3] = zerocopy::transmute!(*b"tcp_keepalive_time\0\0\0\0\0\0");
+    const INTVL: [u64; 3] = zerocopy::transmute!(*b"tcp_keepalive_intvl\0\0\0\0\0");
+    const PROBES: [u64; 3] = zerocopy::transmute!(*b"tcp_keepalive_probes\0\0\0\0");
     let [first, second, third]: [u64; 3] = read(procname, 0)?;
     // What follows the NUL is another string.
     let is =

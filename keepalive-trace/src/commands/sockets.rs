@@ -14,16 +14,14 @@ use crate::{
         namespaces::Namespaces,
         owner::Owners,
         probes::{Options, Probes},
-        record::{Reader, holding},
-        sockets::Snapshot,
+        record::Reader,
+        sockets::{Inventory, Snapshot},
         sysctls,
     },
     model::{
         deadlines,
         findings::{self, Limits},
-        holding::{Holding, Use, chosen, holders_of},
         inventory::{Row, Sum},
-        owner,
         state::State,
     },
     output::{self, Listing, Look},
@@ -58,10 +56,10 @@ fn list(args: &SocketsArgs) -> Result<Sum> {
     if args.lint && host.is_none() {
         log::warn!("netns-differs is not looked for: the first process's network namespace can't be read (/proc/1/ns/net)");
     }
+    let mut reader = Reader { hz, reasons: layout.reset_reasons, cgroups: Cgroups::mounted() };
+    let wanted = args.filters.owners();
     let mut rows = Rows {
-        reader: Reader { hz, reasons: layout.reset_reasons, cgroups: Cgroups::mounted() },
-        holders: holders.iter().map(holding).collect(),
-        wanted: args.filters.owners(),
+        inventory: Inventory::new(&mut reader, &wanted, &holders),
         limits: Limits { hz, idle_limit_ms: args.idle_limit.map(ms), detect_within_ms: args.detect_within.map(ms), host },
     };
     drop(holders);
@@ -69,22 +67,14 @@ fn list(args: &SocketsArgs) -> Result<Sum> {
     let look = Look { json: args.json, wide: args.wide, wall_clock: false, colors: args.color.into() };
     let mut listing = Listing::begin(&look, facts::wall_offset_ns(), args.lint)?;
     let mut sum = Sum::default();
-    let mut senseless = 0;
     for place in order {
-        match rows.row(&sockets[place as usize]) {
-            Ok(Some(row)) => {
-                sum.add(&row);
-                if !args.lint || !row.found.is_empty() {
-                    listing.row(&row)?;
-                }
-            }
-            Ok(None) => {}
-            Err(Nonsense) => senseless += 1,
+        let Some(row) = rows.row(&sockets[place as usize]) else { continue };
+        sum.add(&row);
+        if !args.lint || !row.found.is_empty() {
+            listing.row(&row)?;
         }
     }
-    if senseless > 0 {
-        log::warn!("{senseless} records made no sense and are not listed (a defect: please report it)");
-    }
+    rows.inventory.complain();
     listing.end(&sum, facts::mono_ns())?;
     Ok(sum)
 }
@@ -104,34 +94,22 @@ fn ms(time: Duration) -> i64 {
 }
 
 /// What makes rows of records.
-struct Rows {
-    reader: Reader,
-    /// By socket.
-    holders: Vec<Holding>,
-    wanted: owner::Owners,
+struct Rows<'a> {
+    inventory: Inventory<'a>,
     limits: Limits,
 }
 
-/// A record that makes no sense.
-struct Nonsense;
-
-impl Rows {
-    /// None where nobody asked for its owner.
-    fn row(&mut self, record: &Record) -> Result<Option<Row>, Nonsense> {
-        let of = Use::of(record.netns, record.lport, record.rport);
-        let owner = chosen(&self.wanted, holders_of(&self.holders, record.sk), of);
-        if !self.wanted.wants(owner.as_ref().map(|owner| &owner.task)) {
-            return Ok(None);
-        }
-        let listed = self.reader.listed(record, owner).ok_or(Nonsense)?;
-        let hz = self.reader.hz;
-        Ok(Some(Row {
+impl Rows<'_> {
+    fn row(&mut self, record: &Record) -> Option<Row> {
+        let listed = self.inventory.listed(record)?;
+        let hz = self.limits.hz;
+        Some(Row {
             hz,
             fires: listed.fires(hz),
             detect_ms: deadlines::detection(&listed, hz),
             found: findings::lint(&listed, &self.limits),
             listed,
-        }))
+        })
     }
 
     /// In which order they come, by their places: records stay where they are, and records until they are printed, since there
@@ -146,15 +124,17 @@ impl Rows {
             Sort::Remote => order.sort_unstable_by_key(|place| (at(place).netns, remote(at(place)), local(at(place)))),
             Sort::Idle => order.sort_by_key(|place| Reverse(at(place).ack_age.min(at(place).data_age))),
             Sort::Probes => order.sort_by_key(|place| Reverse(at(place).probes_out)),
-            Sort::Pid | Sort::Timer | Sort::Detect => order.sort_by_cached_key(|place| match self.row(at(place)) {
-                Ok(Some(row)) => match by {
+            Sort::Pid | Sort::Timer | Sort::Detect => order.sort_by_cached_key(|place| {
+                let row = self.row(at(place))?;
+                Some(match by {
                     Sort::Pid => row.listed.owner.map_or(i64::MAX, |owner| owner.task.pid.into()),
                     Sort::Timer => row.fires.map_or(i64::MAX, |fires| fires.latest_ms),
                     _ => row.detect_ms.map_or(i64::MIN, |ms| -ms),
-                },
-                Ok(None) | Err(Nonsense) => i64::MAX,
+                })
             }),
         }
+        // They are counted when they are to be printed.
+        self.inventory.senseless = 0;
         order
     }
 }

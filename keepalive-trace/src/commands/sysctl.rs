@@ -16,15 +16,13 @@ use crate::{
         layout, namespaces,
         owner::Owners,
         probes::{Options, Probes},
-        record::{Reader, holding},
-        sockets::Snapshot,
+        record::Reader,
+        sockets::{Inventory, Snapshot},
         sysctls,
     },
     model::{
         event::{Body, Event, Namespace, Via},
-        findings,
-        holding::{Use, chosen, holders_of},
-        owner,
+        findings, owner,
         settings::Origin,
         state::State,
     },
@@ -101,21 +99,17 @@ fn compare(probes: &mut Probes, filters: &Filters, wanted: &owner::Owners) -> Re
         };
         shown.insert(netns, namespace);
     }
-    let holders: Vec<_> = holders.iter().map(holding).collect();
     let mut reader = Reader { hz: facts::hz()?, reasons: BTreeMap::new(), cgroups: Cgroups::default() };
+    let mut inventory = Inventory::new(&mut reader, wanted, &holders);
     for record in &sockets {
-        let of = Use::of(record.netns, record.lport, record.rport);
-        let owner = chosen(wanted, holders_of(&holders, record.sk), of);
-        let (Some(listed), Some(namespace)) = (reader.listed(record, owner), shown.get_mut(&record.netns)) else { continue };
-        if !wanted.wants(owner.as_ref().map(|owner| &owner.task)) {
-            continue;
-        }
+        let (Some(listed), Some(namespace)) = (inventory.listed(record), shown.get_mut(&record.netns)) else { continue };
         namespace.sockets += 1;
         let Some(settings) = listed.socket.settings.filter(|settings| settings.keepalive) else { continue };
         namespace.keepalive += 1;
         let origins = [settings.time_s.origin, settings.intvl_s.origin, settings.probes.origin];
         namespace.follow += u64::from(origins.contains(&Origin::Sysctl));
     }
+    inventory.complain();
     let now = facts::mono_ns();
     Ok(shown.into_values().map(|namespace| Event { mono_ns: now, body: Body::Namespace(namespace) }).collect())
 }

@@ -7,7 +7,18 @@ use std::{
 use anyhow::{Context as _, Result};
 use keepalive_trace_ebpf::{Held, Record};
 
-use super::{namespaces::Namespaces, owner::Owners, probes::Probes, walk};
+use super::{
+    namespaces::Namespaces,
+    owner::Owners,
+    probes::Probes,
+    record::{Reader, holding},
+    walk,
+};
+use crate::model::{
+    holding::{Holding, Use, chosen, holders_of},
+    listing::Listed,
+    owner::Owners as Wanted,
+};
 
 /// What was there at one moment.
 #[derive(Debug)]
@@ -57,5 +68,40 @@ impl Snapshot {
         });
         failures.extend(refused);
         Ok(Self { sockets: sockets.into_inner().unwrap_or_else(PoisonError::into_inner), holders, namespaces, failures })
+    }
+}
+
+/// What was there, read and with its owners: one at a time, since there may be a million.
+pub struct Inventory<'a> {
+    reader: &'a mut Reader,
+    wanted: &'a Wanted,
+    /// By socket.
+    holders: Vec<Holding>,
+    /// Records that made no sense.
+    pub senseless: u64,
+}
+
+impl<'a> Inventory<'a> {
+    pub fn new(reader: &'a mut Reader, wanted: &'a Wanted, holders: &[Held]) -> Self {
+        Self { reader, wanted, holders: holders.iter().map(holding).collect(), senseless: 0 }
+    }
+
+    /// Says what is missing, where something is.
+    pub fn complain(&self) {
+        if self.senseless > 0 {
+            log::warn!("{} sockets are missing: their records made no sense (a defect: please report it)", self.senseless);
+        }
+    }
+
+    /// None where nobody asked for its owner, or where it makes no sense.
+    pub fn listed(&mut self, record: &Record) -> Option<Listed> {
+        let of = Use { netns: Some(record.netns), local_port: record.lport, remote_port: record.rport, opener: None };
+        let owner = chosen(self.wanted, holders_of(&self.holders, record.sk), of);
+        if !self.wanted.wants(owner.as_ref().map(|owner| &owner.task)) {
+            return None;
+        }
+        let listed = self.reader.listed(record, owner);
+        self.senseless += u64::from(listed.is_none());
+        listed
     }
 }

@@ -17,12 +17,11 @@ use super::{
     probes::Probes,
     record::{Reader, holding},
     seen::Seen,
-    sockets::Snapshot,
+    sockets::{Inventory, Snapshot},
 };
 use crate::model::{
     event::{Body, Event},
     following,
-    holding::{Use, chosen, holders_of},
     owner::Owners as Wanted,
     sysctl::{Following, Write},
     tracker::Tracker,
@@ -245,7 +244,7 @@ impl Stream {
         if write.refused.is_some() || write.old == write.new {
             return None;
         }
-        let Self { pace, owners, reader, .. } = self;
+        let Self { pace, owners, reader, losses, .. } = self;
         let taken = pace.spend(|| Snapshot::take(probes, owners, &[write.netns]))?;
         let Snapshot { sockets, holders, namespaces, failures } = match taken {
             Ok(snapshot) => snapshot,
@@ -260,13 +259,10 @@ impl Stream {
             return None;
         }
         let hz = reader.hz;
-        let holders: Vec<_> = holders.iter().map(holding).collect();
-        let listed = sockets.iter().filter_map(|record| {
-            let of = Use::of(record.netns, record.lport, record.rport);
-            let owner = chosen(wanted, holders_of(&holders, record.sk), of);
-            wanted.wants(owner.as_ref().map(|owner| &owner.task)).then(|| reader.listed(record, owner)).flatten()
-        });
-        Some(following::following(write, listed, hz))
+        let mut inventory = Inventory::new(reader, wanted, &holders);
+        let following = following::following(write, sockets.iter().filter_map(|record| inventory.listed(record)), hz);
+        (0..inventory.senseless).for_each(|_| losses.unreadable());
+        Some(following)
     }
 
     fn hand_over(&mut self, sink: &mut impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {

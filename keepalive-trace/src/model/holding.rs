@@ -22,13 +22,6 @@ pub struct Use {
     pub opener: Option<u32>,
 }
 
-impl Use {
-    /// Of a socket of which nothing else is known.
-    pub fn of(netns: u32, local_port: u16, remote_port: u16) -> Self {
-        Self { netns: Some(netns), local_port, remote_port, opener: None }
-    }
-}
-
 /// Of all that hold a socket: the one that was asked for, else the one that opened it, else the first.
 pub fn chosen(wanted: &Owners, held: &[Holding], of: Use) -> Option<Owner> {
     let Use { netns, local_port, remote_port, opener } = of;
