@@ -274,7 +274,7 @@ impl FilterArgs {
 
 impl OutputArgs {
     pub fn look(&self) -> Look {
-        Look { json: self.json, wide: self.wide, wall_clock: self.time, colors: self.color.into() }
+        Look { json: self.json, wide: self.wide, reports: false, wall_clock: self.time, colors: self.color.into() }
     }
 }
 

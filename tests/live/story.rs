@@ -18,7 +18,9 @@ pub struct Story {
 
 impl Story {
     /// Holds that these are one whole history.
-    pub fn new(events: Vec<Event>) -> Result<Self> {
+    pub fn new(mut events: Vec<Event>) -> Result<Self> {
+        // Who holds it is found out whenever somebody looks, be it after its end.
+        events.retain(|event| event.kind != "owner");
         let told = gists(&events);
         let story = Self { events };
         let (first, last) = (story.open(), story.end());

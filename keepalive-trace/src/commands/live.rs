@@ -20,10 +20,13 @@ use crate::{
     },
     model::{
         event::{Attach, Body, Event, Start},
+        ledger::Ledger,
+        report::{Report, Run},
         state::State,
         tracker::Tracker,
+        worst,
     },
-    output::{self, Printer},
+    output::{self, Look, Printer},
 };
 
 /// What to trace, and what to show of it.
@@ -76,9 +79,16 @@ impl Session<'_> {
         let mut stream = Stream::open(&mut probes, Reader { hz, reasons: layout.reset_reasons, cgroups: Cgroups::mounted() })?;
 
         let mut tracker = Tracker::new(hz, self.max_connections, self.args.owners());
-        let mut live = Live { screen: Printer::new(&self.output.look()), shows: self.shows, limit: self.output.count, shown: 0 };
+        let mut live = Live {
+            screen: Printer::new(&Look { reports: self.histories.is_some(), ..self.output.look() }),
+            shows: self.shows,
+            limit: self.output.count,
+            shown: 0,
+            ledger: Ledger::default(),
+        };
         self.greet(hz, probes.attach);
-        live.screen.show(&start(hz, Some(probes.attach)))?;
+        let start = start(hz, Some(probes.attach));
+        live.screen.show(&start)?;
         for event in (self.opening)(&mut probes)? {
             live.screen.show(&event)?;
         }
@@ -106,9 +116,12 @@ impl Session<'_> {
         stream.drain(&mut probes, &mut tracker, |event| live.show(event))?;
         stream.finish(&mut tracker, |event| live.show(event))?;
         stream.log();
-        live.screen.show(&Event { mono_ns: facts::mono_ns(), body: Body::Stop(tracker.stop(live.shown)) })?;
-        if let Some(all) = self.histories {
-            live.screen.sum_up(tracker.histories(), all)?;
+        let mono_ns = facts::mono_ns();
+        live.screen.show(&Event { mono_ns, body: Body::Stop(live.ledger.stop(live.shown)) })?;
+        if let (Some(all), Event { mono_ns: started_ns, body: Body::Start(start) }) = (self.histories, start) {
+            let limit = if all { usize::MAX } else { worst::FEW };
+            let run = Run { start, started_ns, ledger: live.ledger, gaps: Vec::new() };
+            live.screen.report(&Report::of(run, tracker.histories(), all, limit))?;
         }
         live.screen.flush()
     }
@@ -129,10 +142,13 @@ struct Live<'a> {
     shows: &'a dyn Fn(&Event) -> bool,
     limit: Option<u64>,
     shown: u64,
+    /// Of all that there was, shown or not.
+    ledger: Ledger,
 }
 
 impl Live<'_> {
     fn show(&mut self, event: &Event) -> Result<Flow> {
+        self.ledger.note(event);
         let full = |shown| self.limit.is_some_and(|limit| shown >= limit);
         if (self.shows)(event) && !full(self.shown) {
             self.screen.show(event)?;

@@ -64,7 +64,7 @@ fn list(args: &SocketsArgs) -> Result<Sum> {
     };
     drop(holders);
     let order = rows.order(&sockets, args.sort);
-    let look = Look { json: args.json, wide: args.wide, wall_clock: false, colors: args.color.into() };
+    let look = Look { json: args.json, wide: args.wide, reports: false, wall_clock: false, colors: args.color.into() };
     let mut listing = Listing::begin(&look, facts::wall_offset_ns(), args.lint)?;
     let mut sum = Sum::default();
     for place in order {

@@ -60,7 +60,7 @@ fn shows(event: &Event) -> bool {
         Body::Settings(_, changed) => matches!(changed.via, Some(Via::Sysctl { .. })),
         Body::End(_, end) => end.armed_before_sysctl,
         Body::Start(_) | Body::Namespace(_) | Body::Sysctl(..) | Body::Lost(_) | Body::Stop(_) => true,
-        Body::Open(..) | Body::Probe(..) | Body::Timer(..) | Body::Reply(..) | Body::Reset(..) => false,
+        Body::Open(..) | Body::Owner(_) | Body::Probe(..) | Body::Timer(..) | Body::Reply(..) | Body::Reset(..) => false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::live::Session;
-use crate::{cli::TraceArgs, kernel::filters::Filters, model::event::Body, output};
+use crate::{cli::TraceArgs, kernel::filters::Filters, output};
 
 pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     output::log_to_stderr(args.kernel.verbose);
@@ -16,8 +16,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         kernel: &args.kernel,
         exact_replies: args.rtt,
         max_connections: args.max_connections as usize,
-        // Connections that open, and runs of the timer that sent nothing, are for `--all`.
-        shows: &|event| args.all || !matches!(event.body, Body::Timer(..) | Body::Open(..)),
+        shows: &|event| args.all || !event.body.is_detail(),
         opening: &|_| Ok(Vec::new()),
         histories: Some(args.histories),
     }

@@ -151,7 +151,8 @@ impl Stream {
         while self.fill(BATCH) {
             if self.owners.is_due() && self.batch.iter().any(Seen::asks_for_owner) {
                 let holders = self.owners.look(probes)?;
-                tracker.held(&holders.iter().map(holding).collect::<Vec<_>>());
+                let now = self.batch.first().map_or(0, Seen::mono_ns);
+                tracker.held(&holders.iter().map(holding).collect::<Vec<_>>(), now, &mut self.events);
             }
             let batch = std::mem::take(&mut self.batch);
             for seen in &batch {
@@ -278,7 +279,6 @@ impl Stream {
         let losses = self.losses.take()?;
         let mut flow = Flow::More;
         for lost in losses.into_iter().chain(tracker.take_forgotten()) {
-            tracker.lost(lost);
             flow = sink(&Event { mono_ns: facts::mono_ns(), body: Body::Lost(lost) })?;
         }
         Ok(flow)

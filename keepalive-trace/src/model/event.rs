@@ -28,6 +28,8 @@ pub enum Body {
     Start(Start),
     /// A connection is known from now on.
     Open(Connection, Open),
+    /// Its owner, or the number of those that hold it, came to be known, and nothing else is to be told.
+    Owner(Connection),
     /// Its settings are others than before: those of the connection as it is given here.
     Settings(Connection, Changed),
     /// `tcp_keepalive_timer` called `tcp_write_wakeup`.
@@ -51,10 +53,16 @@ pub enum Body {
 }
 
 impl Body {
+    /// For those who asked for all: that a connection opens, whose it is, and that its timer ran and sent nothing.
+    pub fn is_detail(&self) -> bool {
+        matches!(self, Self::Open(..) | Self::Owner(_) | Self::Timer(..))
+    }
+
     /// The connection that the event is about.
     pub fn connection(&self) -> Option<&Connection> {
         match self {
             Self::Open(connection, _)
+            | Self::Owner(connection)
             | Self::Settings(connection, _)
             | Self::Probe(connection, _)
             | Self::Timer(connection, _)

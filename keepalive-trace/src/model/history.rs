@@ -6,7 +6,7 @@ use std::{
 
 use super::{
     errno::Errno,
-    event::{Body, ConnId, Connection, End, Event, How, Open, Outcome, Probe, ProbeResult, Reply, ReplyKind, Timer},
+    event::{Body, ConnId, Connection, End, Event, Family, How, Open, Outcome, Probe, ProbeResult, Reply, ReplyKind, Timer},
     owner::Owner,
     settings::Settings,
     verdict::Verdict,
@@ -24,6 +24,7 @@ pub use story::{Chapter, Timeline, What};
 pub struct History {
     pub id: ConnId,
     netns: Option<NonZeroU32>,
+    pub family: Family,
     local: Endpoint,
     remote: Endpoint,
     owner: PackedOwner,
@@ -117,6 +118,7 @@ impl History {
         Self {
             id: connection.id,
             netns: connection.netns.and_then(NonZeroU32::new),
+            family: connection.family,
             local: connection.local.into(),
             remote: connection.remote.into(),
             owner: connection.owner.into(),
@@ -199,7 +201,10 @@ impl History {
     pub fn apply(&mut self, event: &Event) {
         let Some(connection) = event.body.connection() else { return };
         let at = event.mono_ns;
-        self.last_ns = self.last_ns.max(at);
+        // Who holds it is found out whenever somebody looks.
+        if !matches!(event.body, Body::Owner(_)) {
+            self.last_ns = self.last_ns.max(at);
+        }
         if connection.owner.is_some() {
             self.owner = connection.owner.into();
         }
@@ -241,7 +246,13 @@ impl History {
                     self.story.get_or_insert_default().conclude(why);
                 }
             }
-            Body::Reset(..) | Body::Start(_) | Body::Namespace(_) | Body::Sysctl(..) | Body::Lost(_) | Body::Stop(_) => {}
+            Body::Owner(_)
+            | Body::Reset(..)
+            | Body::Start(_)
+            | Body::Namespace(_)
+            | Body::Sysctl(..)
+            | Body::Lost(_)
+            | Body::Stop(_) => {}
         }
     }
 

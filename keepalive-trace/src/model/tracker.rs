@@ -2,10 +2,11 @@
 use std::{
     collections::VecDeque,
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
 };
 
 use super::{
-    event::{Body, ConnId, Connection, Event, How, Lost, Open, Outcome, Place, Stop},
+    event::{Body, ConnId, Connection, Event, How, Lost, Open, Outcome, Place},
     following::{Stale, Writes},
     history::History,
     holding::{Holding, chosen, holders_of},
@@ -49,7 +50,6 @@ pub struct Tracker {
     unsettled: VecDeque<Unsettled>,
     writes: Writes,
     forgotten: u64,
-    stop: Stop,
 }
 
 #[derive(Debug)]
@@ -87,7 +87,6 @@ impl Tracker {
             unsettled: VecDeque::new(),
             writes: Writes::default(),
             forgotten: 0,
-            stop: Stop::default(),
         }
     }
 
@@ -133,14 +132,25 @@ impl Tracker {
         self.unsettled.front().map(|unsettled| unsettled.at_ns.saturating_add(SETTLE_NS))
     }
 
-    /// Learns who holds sockets now: all that hold any of them, by socket, then by pid.
-    pub fn held(&mut self, holdings: &[Holding]) {
+    /// Learns who holds sockets now, nanoseconds of CLOCK_MONOTONIC: all that hold any of them, by socket, then by pid.
+    pub fn held(&mut self, holdings: &[Holding], now_ns: u64, out: &mut Vec<Event>) {
         for held in holdings.chunk_by(|one, other| one.socket == other.socket) {
-            let Some(slot) = held.first().and_then(|holding| self.table.find(holding.socket)) else { continue };
-            let history = &self.table.get(slot).history;
+            let Some(address) = held.first().map(|holding| holding.socket) else { continue };
+            let Some(slot) = self.table.find(address) else { continue };
+            let Entry { history, state, .. } = self.table.get(slot);
             if let Some(owner) = chosen(&self.wanted, held, used(history)) {
-                self.table.get_mut(slot).history.set_owner(Some(owner));
+                let socket = remembered(history, address, *state);
+                self.own(slot, Some(owner), now_ns, &socket, out);
             }
+        }
+    }
+
+    /// Somebody found out who it is.
+    fn own(&mut self, slot: Slot, owner: Option<Owner>, at_ns: u64, socket: &Socket, out: &mut Vec<Event>) {
+        let history = &mut self.table.get_mut(slot).history;
+        if owner.is_some() && owner != history.owner() {
+            history.set_owner(owner);
+            self.tell(slot, at_ns, socket, Body::Owner, out);
         }
     }
 
@@ -163,24 +173,15 @@ impl Tracker {
         (count > 0).then_some(Lost { count, place: Place::ConnectionTable })
     }
 
-    /// Counts what was lost on the way here.
-    pub fn lost(&mut self, lost: Lost) {
-        self.stop.lost += lost.count;
-    }
-
     /// Whose connections are told.
     pub fn wanted(&self) -> &Owners {
         &self.wanted
     }
 
-    /// The summary; `events` is how many were shown.
-    pub fn stop(&self, events: u64) -> Stop {
-        Stop { events, ..self.stop.clone() }
-    }
-
-    /// All histories that are left and were told of.
-    pub fn histories(&self) -> impl Iterator<Item = &History> {
-        self.table.iter().filter(|entry| entry.told).map(|entry| &entry.history)
+    /// All histories that are left and were told of, with their cgroups.
+    pub fn histories(&self) -> impl Iterator<Item = (&History, Option<Arc<str>>)> {
+        let told = self.table.iter().filter(|entry| entry.told);
+        told.map(|entry| (&entry.history, self.cgroups.name(entry.cgroup).cloned()))
     }
 
     /// The connection that was seen: known, or new and opened now. None for what an ended one leaves behind.
@@ -191,19 +192,18 @@ impl Tracker {
         if let Some(slot) = same {
             if self.table.is_ended(slot) {
                 if self.is_late(slot, sighting) {
-                    return self.last_words(slot, what);
+                    return self.last_words(slot, sighting, out);
                 }
             } else if !matches!(what, What::Connected { .. }) || self.table.get(slot).state == State::SYN_SENT {
-                let entry = self.table.get_mut(slot);
-                entry.state = socket.state;
-                entry.history.set_owner(what.holder().or(entry.history.owner()));
+                self.table.get_mut(slot).state = socket.state;
+                self.own(slot, what.holder(), *mono_ns, socket, out);
                 return Some(slot);
             }
         }
         // The socket is another connection's now, so the one before has ended, and nobody saw it.
         if let Some(slot) = found.filter(|slot| !self.table.is_ended(*slot)) {
             let closed = Closed { from: State::default(), ..Closed::default() };
-            let before = remembered(&self.table.get(slot).history, socket);
+            let before = remembered(&self.table.get(slot).history, socket.address, State::CLOSE);
             self.finish(slot, *mono_ns, &before, &closed, out);
         }
         if matches!(what, What::Acked) {
@@ -244,7 +244,6 @@ impl Tracker {
         // Of what was not asked for, nobody misses anything.
         self.forgotten += u64::from(evicted.is_some_and(|evicted| evicted.told));
         if told {
-            self.stop.connections += 1;
             out.push(event);
         }
         slot
@@ -267,7 +266,6 @@ impl Tracker {
         let event;
         (*history, event) = opened(first, at_ns, known);
         *told = true;
-        self.stop.connections += 1;
         out.push(event);
     }
 
@@ -325,13 +323,9 @@ impl Tracker {
         let cgroup = self.cgroups.name(entry.cgroup).cloned();
         let event = Event { mono_ns: at_ns, body: body(connection(socket, &entry.history, cgroup)) };
         entry.history.apply(&event);
-        if !entry.told {
-            return;
+        if entry.told {
+            out.push(event);
         }
-        if let Body::End(_, end) = &event.body {
-            *self.stop.verdicts.entry(end.verdict).or_default() += 1;
-        }
-        out.push(event);
     }
 
     /// What may still be seen of a socket that has closed: its own reset, the end of the timer's run in which it closed, and
@@ -351,9 +345,9 @@ impl Tracker {
     }
 
     /// Of an ended connection: what is still told, or still counts for its verdict.
-    fn last_words(&mut self, slot: Slot, what: &What) -> Option<Slot> {
-        let entry = self.table.get_mut(slot);
-        entry.history.set_owner(what.holder().or(entry.history.owner()));
+    fn last_words(&mut self, slot: Slot, Sighting { mono_ns, socket, what }: &Sighting, out: &mut Vec<Event>) -> Option<Slot> {
+        self.own(slot, what.holder(), *mono_ns, socket, out);
+        let entry = self.table.get(slot);
         let told = matches!(what, What::Reset(_) | What::Timer(_));
         let counts = !matches!(what, What::Closed(_)) && entry.history.verdict.is_none();
         (told || counts).then_some(slot)

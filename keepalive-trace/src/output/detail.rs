@@ -5,7 +5,7 @@ use crate::model::{
         Changed, Connection, End, How, Lost, Namespace, Open, Outcome, Place, Precision, Probe, ProbeResult, Reply, ReplyKind,
         Reset, Timer, Via,
     },
-    owner::Task,
+    owner::{Owner, Task},
     settings::{Origin, Settings, Sourced},
     state::State,
     sysctl::{Deadlines, Following, Sysctls, Write},
@@ -22,6 +22,12 @@ pub(super) fn open(connection: &Connection, Open { how, connect_us }: &Open) -> 
     };
     let took = connect_us.map_or_else(String::new, |us| format!(" in {}", short(us)));
     format!("{how}{took}, {}", connection.settings.map_or_else(|| "settings unknown".to_owned(), |settings| in_force(&settings)))
+}
+
+pub(super) fn owner(owner: Option<Owner>) -> String {
+    let Some(Owner { task, holders }) = owner else { return "unknown".to_owned() };
+    let others = if holders > 1 { format!(", {holders} processes in all") } else { String::new() };
+    format!("held by {}{others}", named(task))
 }
 
 pub(super) fn settings(settings: Option<&Settings>, Changed { by, via }: &Changed) -> String {

@@ -156,6 +156,7 @@ fn line(body: &Body) -> Line<'_> {
         Body::Open(connection, Open { how, connect_us }) => {
             Line { event: "open", how: Some(how.name()), connect_us: *connect_us, ..of_connection(connection) }
         }
+        Body::Owner(connection) => Line { event: "owner", ..of_connection(connection) },
         Body::Settings(connection, Changed { by, via }) => Line {
             event: "settings",
             via: via.map(Via::name),

@@ -3,9 +3,9 @@ mod columns;
 mod detail;
 mod json;
 mod listing;
+mod report;
 #[cfg(test)]
 mod samples;
-mod summary;
 mod text;
 
 use std::{
@@ -19,13 +19,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 pub use listing::Listing;
 
-use crate::model::{event::Event, history::History};
+use crate::model::{event::Event, report::Report};
 
 /// What output is to look like.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
     pub json: bool,
     pub wide: bool,
+    /// A report comes at the end.
+    pub reports: bool,
     /// Time of day instead of seconds since the start.
     pub wall_clock: bool,
     pub colors: Colors,
@@ -51,8 +53,8 @@ trait Format {
     /// Appends what `event` looks like, line ends included; it may be nothing.
     fn write(&mut self, event: &Event, out: &mut Vec<u8>) -> Result<()>;
 
-    /// Appends what the histories have come to, the worst first: all of them, or those in which something went wrong.
-    fn sum_up(&mut self, _histories: &[&History], _all: bool, _out: &mut Vec<u8>) -> Result<()> {
+    /// Appends what it all came to, where the format has that.
+    fn report(&mut self, _report: &Report, _out: &mut Vec<u8>) -> Result<()> {
         Ok(())
     }
 }
@@ -79,13 +81,13 @@ impl Printer {
         self.out.write_all(&self.line).context(STDOUT)
     }
 
-    /// The histories, for people: all of them, or only the worst.
+    /// What it all came to, for people.
     ///
     /// # Errors
     /// When standard output can't be written.
-    pub fn sum_up<'a>(&mut self, histories: impl Iterator<Item = &'a History>, all: bool) -> Result<()> {
+    pub fn report(&mut self, report: &Report) -> Result<()> {
         self.line.clear();
-        self.format.sum_up(&histories.collect::<Vec<_>>(), all, &mut self.line)?;
+        self.format.report(report, &mut self.line)?;
         self.out.write_all(&self.line).context(STDOUT)
     }
 

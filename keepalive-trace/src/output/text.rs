@@ -7,15 +7,18 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::{
     DIM, Format, Look, PLAIN, RED, YELLOW,
     columns::{cell, or_dash},
-    detail, escape, summary,
+    detail, escape,
+    report::{self, Clock},
 };
 use crate::model::{
     event::{Body, Connection, Event, ReplyKind},
-    history::History,
+    report::Report,
 };
 
 pub(super) struct Text {
     wide: bool,
+    /// A report comes at the end.
+    reports: bool,
     colors: bool,
     /// The wall clock's time zone, where the wall clock is what was asked for.
     wall: Option<TimeZone>,
@@ -35,6 +38,7 @@ impl Format for Text {
                 self.header(out)
             }
             Body::Open(connection, open) => self.line(event, Some(connection), "open", &detail::open(connection, open), DIM, out),
+            Body::Owner(connection) => self.line(event, Some(connection), "owner", &detail::owner(connection.owner), DIM, out),
             Body::Settings(connection, changed) => {
                 let detail = detail::settings(connection.settings.as_ref(), changed);
                 self.line(event, Some(connection), "settings", &detail, "", out)
@@ -62,19 +66,30 @@ impl Format for Text {
                 self.line(event, None, "sysctl", &detail::sysctl(write, following.as_ref()), YELLOW, out)
             }
             Body::Lost(lost) => self.line(event, None, "lost", &detail::lost(*lost), RED, out),
-            Body::Stop(stop) => Ok(summary::totals(stop, out)?),
+            // Where a report follows, it says so itself.
+            Body::Stop(_) if self.reports => Ok(()),
+            Body::Stop(stop) => report::totals(stop, out),
         }
     }
 
-    fn sum_up(&mut self, histories: &[&History], all: bool, out: &mut Vec<u8>) -> Result<()> {
+    fn report(&mut self, report: &Report, out: &mut Vec<u8>) -> Result<()> {
         let bad = if self.colors { (RED, PLAIN) } else { ("", "") };
-        summary::worst(histories, all, bad, |mono_ns, out| self.time(mono_ns, out), out)
+        let clock = self.wall.clone().map_or(Clock::SinceStart, Clock::Wall);
+        report::write(report, &clock, bad, out)
     }
 }
 
 impl Text {
     pub(super) fn new(look: &Look, colors: bool) -> Self {
-        Self { wide: look.wide, colors, wall: look.wall_clock.then(TimeZone::system), started_ns: 0, wall_offset_ns: 0, hz: 0 }
+        Self {
+            wide: look.wide,
+            reports: look.reports,
+            colors,
+            wall: look.wall_clock.then(TimeZone::system),
+            started_ns: 0,
+            wall_offset_ns: 0,
+            hz: 0,
+        }
     }
 
     fn header(&self, out: &mut Vec<u8>) -> Result<()> {
@@ -137,7 +152,7 @@ mod tests {
     use crate::output::samples;
 
     fn printed(wide: bool, colors: bool) -> String {
-        let mut text = Text { wide, colors, wall: None, started_ns: 0, wall_offset_ns: 0, hz: 0 };
+        let mut text = Text { wide, reports: false, colors, wall: None, started_ns: 0, wall_offset_ns: 0, hz: 0 };
         let mut out = Vec::new();
         for event in samples::all() {
             text.write(&event, &mut out).unwrap();

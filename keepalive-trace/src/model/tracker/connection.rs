@@ -33,17 +33,17 @@ pub(super) fn connection(socket: &Socket, history: &History, cgroup: Option<Arc<
     Connection { cgroup: seen.cgroup.or(cgroup), settings: seen.settings.or(history.settings()), ..seen }
 }
 
-/// What is known of a connection whose socket now is another's.
-pub(super) fn remembered(history: &History, now: &Socket) -> Socket {
+/// What is known of a connection without looking at its socket, which may be another's by now.
+pub(super) fn remembered(history: &History, address: u64, state: State) -> Socket {
     Socket {
-        address: now.address,
+        address,
         cookie: None,
-        family: now.family,
+        family: history.family,
         local: history.local(),
         remote: history.remote(),
         netns: history.netns(),
         cgroup: None,
-        state: State::CLOSE,
+        state,
         orphan: false,
         settings: history.settings(),
         idle_ms: None,

@@ -6,6 +6,7 @@ use crate::model::{
     errno::Errno,
     event::{Changed, Family, Outcome, Probe, ProbeResult, Reset, Timer, Via},
     history::Timeline,
+    ledger::Ledger,
     owner::{Comm, Task},
     settings::{Origin, Settings, Sourced},
     sighting::{Clock, Left},
@@ -121,6 +122,13 @@ impl Run {
         self.note(out)
     }
 
+    /// What is told when somebody looks who holds what.
+    fn held(&mut self, holdings: &[Holding]) -> Vec<String> {
+        let mut out = Vec::new();
+        self.tracker.held(holdings, MS, &mut out);
+        self.note(out)
+    }
+
     fn settle(&mut self, ms: u64) -> Vec<String> {
         let mut out = Vec::new();
         self.tracker.settle(ms * MS, &mut out);
@@ -145,6 +153,10 @@ impl Run {
         let name = char::from(b'A' + u8::try_from(place).unwrap());
         let what = match &event.body {
             Body::Open(_, open) => format!("open {}", open.how.name()),
+            Body::Owner(connection) => {
+                let owner = connection.owner.unwrap();
+                format!("owner {}, {} in all", owner.task.comm, owner.holders)
+            }
             Body::Settings(_, Changed { by: Some(by), via: Some(Via::Sysctl { waited_ms }) }) => {
                 format!("follows {} after {waited_ms} ms", by.comm)
             }
@@ -169,8 +181,18 @@ impl Run {
         owner.map(|owner| (owner.task.pid, owner.holders))
     }
 
+    fn ledger(&self) -> Ledger {
+        let mut ledger = Ledger::default();
+        self.told.iter().for_each(|event| ledger.note(event));
+        ledger
+    }
+
+    fn histories(&self) -> Vec<&History> {
+        self.tracker.histories().map(|(history, _)| history).collect()
+    }
+
     fn verdicts(&self) -> Vec<(Verdict, u64)> {
-        self.tracker.stop(0).verdicts.into_iter().collect()
+        self.ledger().verdicts.into_iter().collect()
     }
 }
 

@@ -233,8 +233,8 @@ proptest! {
         let gists = run.note(events);
         let histories: Vec<_> = run.tracker.histories().collect();
         prop_assert_eq!(histories.len(), 1, "{:?}", gists);
-        prop_assert_eq!(histories[0].verdict, Some(verdict), "{:?}", gists);
-        let tally = histories[0].tally;
+        prop_assert_eq!(histories[0].0.verdict, Some(verdict), "{:?}", gists);
+        let tally = histories[0].0.tally;
         let expected = (probes, answered, probes - answered, 0);
         prop_assert_eq!((tally.probes(), tally.answered, tally.unanswered, tally.pending), expected, "{:?}", gists);
         prop_assert_eq!(run.verdicts(), [(verdict, 1)]);

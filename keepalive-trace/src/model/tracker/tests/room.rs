@@ -15,7 +15,7 @@ fn what_is_forgotten_is_counted_once() {
     run.see(3, socket(4), connected());
     assert_eq!(run.tracker.take_forgotten(), Some(Lost { count: 2, place: Place::ConnectionTable }));
     assert_eq!(run.tracker.take_forgotten(), None);
-    assert_eq!((run.tracker.stop(0).connections, run.tracker.histories().count()), (4, 2));
+    assert_eq!((run.ledger().connections, run.histories().len()), (4, 2));
 }
 
 #[test]

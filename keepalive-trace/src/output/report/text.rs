@@ -1,83 +1,113 @@
-//! The last word of a run: what there was, how it ended, and the stories in which something went wrong.
-use std::{
-    cmp::Reverse,
-    io::{self, Write as _},
-};
+//! A report for people: what there was, how it ended, and the stories, the worst first.
+use std::{collections::BTreeMap, io::Write as _};
 
 use anyhow::Result;
 
-use super::{detail, escape};
-use crate::model::{
-    event::{Reply, Stop, Via},
-    history::{Chapter, History, Timeline, What},
-    units::{counted, seconds, short},
+use super::Clock;
+use crate::{
+    model::{
+        event::{Reply, Stop, Via},
+        history::{Chapter, History, Timeline, What},
+        report::{Gap, Report, Run, Told},
+        units::{counted, seconds, short},
+        verdict::Verdict,
+    },
+    output::{detail, escape},
 };
 
-/// So many stories are told unless all are asked for.
-const WORST: usize = 10;
+/// So many runs, and so many gaps of a run, are named one by one.
+const NAMED: usize = 10;
 
-/// What happened, in numbers.
-pub(super) fn totals(stop: &Stop, out: &mut Vec<u8>) -> Result<()> {
-    let Stop { events, lost, connections, verdicts } = stop;
-    let ended: u64 = verdicts.values().sum();
-    writeln!(
-        out,
-        "\n{} shown, {lost} lost; {}, {ended} of them ended",
-        counted(*events, "event"),
-        counted(*connections, "connection")
-    )?;
+/// What was shown, in numbers.
+pub(in crate::output) fn totals(Stop { events, lost, connections, verdicts }: &Stop, out: &mut Vec<u8>) -> Result<()> {
+    writeln!(out, "\n{} shown, {lost} lost; {}", counted(*events, "event"), ended(*connections, verdicts))?;
+    counts(verdicts, out)
+}
+
+/// The whole report. `bad` begins and ends the colour of those that died.
+pub(in crate::output) fn write(report: &Report, clock: &Clock, bad: (&str, &str), out: &mut Vec<u8>) -> Result<()> {
+    writeln!(out)?;
+    for run in report.runs.iter().take(NAMED) {
+        self::run(run, clock, out)?;
+    }
+    if let Some(more) = report.runs.len().checked_sub(NAMED + 1) {
+        writeln!(out, "... and {} more", counted(more as u64 + 1, "run"))?;
+    }
+    let (events, lost) = (counted(report.events(), "event"), report.lost());
+    writeln!(out, "{events}, {lost} lost; {}", ended(report.connections, &report.verdicts))?;
+    counts(&report.verdicts, out)?;
+    let several = report.runs.len() > 1;
+    for Told { run, history, cgroup: _ } in &report.histories {
+        writeln!(out)?;
+        let Some(run) = report.runs.get(*run) else { continue };
+        story(history, run, several, clock, bad, out)?;
+    }
+    if report.more > 0 {
+        writeln!(out, "\n{} more like these (--histories shows all)", report.more)?;
+    } else if report.fine > 0 {
+        writeln!(out, "\nnothing went wrong on {} (--histories shows all)", counted(report.fine, "other connection"))?;
+    }
+    Ok(())
+}
+
+fn ended(connections: u64, verdicts: &BTreeMap<Verdict, u64>) -> String {
+    format!("{}, {} of them ended", counted(connections, "connection"), verdicts.values().sum::<u64>())
+}
+
+fn counts(verdicts: &BTreeMap<Verdict, u64>, out: &mut Vec<u8>) -> Result<()> {
     for (verdict, count) in verdicts {
         writeln!(out, "{count:>8}  {}", verdict.name())?;
     }
     Ok(())
 }
 
-/// The worst stories, or all of them, the worst first. `bad` begins and ends the colour of those that died.
-pub(super) fn worst(
-    histories: &[&History],
-    all: bool,
-    bad: (&str, &str),
-    time: impl Fn(u64, &mut Vec<u8>) -> io::Result<()>,
-    out: &mut Vec<u8>,
-) -> Result<()> {
-    let mut chosen: Vec<&History> = histories.iter().copied().filter(|history| all || is_bad(history)).collect();
-    chosen.sort_by_key(|history| rank(history));
-    let more = chosen.len().saturating_sub(if all { chosen.len() } else { WORST });
-    chosen.truncate(chosen.len() - more);
-    for history in &chosen {
-        writeln!(out)?;
-        story(history, bad, &time, out)?;
+/// `db1, Linux 6.18.15: 2026-11-28 10:00:00.000 to 10:12:31.120 (751.120 s)`, and what is missing.
+fn run(run: &Run, clock: &Clock, out: &mut Vec<u8>) -> Result<()> {
+    let Run { start, started_ns, ledger, gaps } = run;
+    let until_ns = ledger.last_ns.max(*started_ns);
+    let span = seconds(i64::try_from((until_ns - started_ns) / 1_000_000).unwrap_or(i64::MAX));
+    let [from, until] = [*started_ns, until_ns].map(|ns| clock.moment(ns, start));
+    let (host, kernel) = (escape(&start.host), escape(&start.kernel));
+    writeln!(out, "{host}, Linux {kernel}: {from} to {until}, {span}")?;
+    for gap in gaps.iter().take(NAMED) {
+        writeln!(out, "  {}", self::gap(gap))?;
     }
-    if more > 0 {
-        writeln!(out, "\n{more} more like these (--histories shows all)")?;
-    } else if !all && chosen.len() < histories.len() {
-        let others = histories.len() - chosen.len();
-        writeln!(out, "\nnothing went wrong on {} (--histories shows all)", counted(others as u64, "other connection"))?;
+    if let Some(more) = gaps.len().checked_sub(NAMED + 1) {
+        writeln!(out, "  ... and {} more gaps", more + 1)?;
     }
     Ok(())
 }
 
-fn is_bad(history: &History) -> bool {
-    history.verdict.is_some_and(|verdict| !verdict.is_orderly()) || history.tally.unanswered > 0 || history.tally.pending > 0
-}
-
-/// Those that died, by verdict; those in danger; those that recovered; the rest. Of the same, the latest first.
-fn rank(history: &History) -> impl Ord + use<> {
-    let tally = history.tally;
-    let class = match history.verdict {
-        Some(verdict) if verdict.is_death() => 0,
-        None if tally.pending > 0 => 1,
-        _ if tally.unanswered > 0 => 2,
-        Some(verdict) if !verdict.is_orderly() => 3,
-        _ => 4,
-    };
-    (class, history.verdict, Reverse(history.last_ns), history.id)
+pub(in crate::output) fn gap(gap: &Gap) -> String {
+    match gap {
+        Gap::Unfinished { file, torn_bytes } => {
+            let torn = match torn_bytes {
+                0 => String::new(),
+                bytes => format!(" (its last {} are no whole batch)", counted(*bytes, "byte")),
+            };
+            format!(
+                "incomplete: {} has no end{torn}: the recorder was killed, or still records; what came in its last second is missing",
+                escape(file)
+            )
+        }
+        Gap::Damaged { file, at_byte, why } => {
+            format!(
+                "incomplete: {} is damaged from byte {at_byte} on, and what follows there is missing: {}",
+                escape(file),
+                escape(why)
+            )
+        }
+        Gap::Missing { first, last } if first == last => format!("incomplete: part {first} is missing"),
+        Gap::Missing { first, last } => format!("incomplete: parts {first} to {last} are missing"),
+    }
 }
 
 fn story(
     history: &History,
+    run: &Run,
+    several: bool,
+    clock: &Clock,
     (bad, plain): (&str, &str),
-    time: &impl Fn(u64, &mut Vec<u8>) -> io::Result<()>,
     out: &mut Vec<u8>,
 ) -> Result<()> {
     let owner = history.owner().map_or_else(|| "-".to_owned(), |owner| detail::named(owner.task));
@@ -88,30 +118,31 @@ fn story(
         (None, _) => "open".to_owned(),
     };
     let (bad, plain) = if history.verdict.is_some_and(|verdict| verdict.is_death()) { (bad, plain) } else { ("", "") };
-    writeln!(out, "{bad}{} > {}  {owner}  {ended}{plain}", history.local(), history.remote())?;
+    let host = if several { format!("{}  ", escape(&run.start.host)) } else { String::new() };
+    writeln!(out, "{bad}{host}{} > {}  {owner}  {ended}{plain}", history.local(), history.remote())?;
     if let Some(why) = history.why() {
         writeln!(out, "  {}", escape(why))?;
     }
     let took = history.connect_us().map_or_else(String::new, |us| format!(" in {}", short(us.into())));
-    let mut at = Vec::new();
-    time(history.opened_ns, &mut at)?;
-    writeln!(out, "  {:>12}  {}{took}", String::from_utf8_lossy(&at), history.how.name())?;
+    let width = clock.width();
+    writeln!(out, "  {:>width$}  {}{took}", clock.time(history.opened_ns, run), history.how.name())?;
     let since = |ns: u64| format!("+{}", seconds((ns.saturating_sub(history.opened_ns) / 1_000_000) as i64));
     let Timeline { chapters, omitted, gap } = history.timeline();
     for (index, Chapter { from_ns, to_ns, what }) in chapters.iter().enumerate() {
         if index == gap && omitted > 0 {
-            writeln!(out, "  {:>12}  ... {} left out", "", counted(omitted.into(), "chapter"))?;
+            writeln!(out, "  {:>width$}  ... {} left out", "", counted(omitted.into(), "chapter"))?;
         }
         let until = if since(*to_ns) == since(*from_ns) { String::new() } else { format!(", until {}", since(*to_ns)) };
-        writeln!(out, "  {:>12}  {}{until}", since(*from_ns), chapter(what))?;
+        writeln!(out, "  {:>width$}  {}{until}", since(*from_ns), chapter(what))?;
     }
     let settings = history.settings().map_or_else(|| "settings unknown".to_owned(), |settings| detail::in_force(&settings));
     let last = if history.verdict.is_some() { "end" } else { "last seen" };
-    writeln!(out, "  {:>12}  {last}, with {settings}", since(history.last_ns))?;
+    writeln!(out, "  {:>width$}  {last}, with {settings}", since(history.last_ns))?;
     Ok(())
 }
 
-fn chapter(what: &What) -> String {
+/// A chapter in one line.
+pub(in crate::output) fn chapter(what: &What) -> String {
     match what {
         What::Healthy { rounds, slowest_us } => {
             let slowest = slowest_us.map_or_else(String::new, |us| match us {
@@ -149,23 +180,36 @@ fn chapter(what: &What) -> String {
 mod tests {
     use super::*;
     use crate::{
-        model::event::{ConnId, Connection},
+        model::{
+            event::{Body, ConnId, Connection, Event},
+            ledger::Ledger,
+            worst,
+        },
         output::samples,
     };
 
+    /// In seconds since the start.
     fn printed(histories: &[&History], all: bool) -> String {
+        let Event { mono_ns: started_ns, body: Body::Start(start) } = samples::start() else { panic!("no start") };
+        let ledger =
+            Ledger { events: 12, connections: histories.len() as u64, last_ns: started_ns + 8_500_000_000, ..Ledger::default() };
+        let run = Run { start, started_ns, ledger, gaps: Vec::new() };
+        let limit = if all { usize::MAX } else { worst::FEW };
+        let report = Report::of(run, histories.iter().map(|history| (*history, None)), all, limit);
         let mut out = Vec::new();
-        let time = |ns: u64, out: &mut Vec<u8>| write!(out, "{}", ns / 1_000_000);
-        worst(histories, all, ("<", ">"), time, &mut out).unwrap();
+        write(&report, &Clock::SinceStart, ("<", ">"), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn a_story_is_a_few_lines_and_says_what_it_comes_from() {
         let expected = "
+db1, Linux 6.18.15: 1970-01-01 00:00:01.000+00:00 to 1970-01-01 00:00:09.500+00:00, 8.500 s
+12 events, 0 lost; 1 connection, 0 of them ended
+
 <10.0.0.5:51334 > 10.0.0.9:5432  app[812]  keepalive-timeout, ETIMEDOUT>
   3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection
-          2000  connect in 0.312 ms
+      0.999999  connect in 0.312 ms
       +1.000 s  settings: keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), by app[812]
       +2.200 s  armed-before-sysctl: now keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), picked up from the sysctl, written 0.100 s before by sysctl[77]
       +3.000 s  probes 1 to 2 of 3, the last answered by ACK after 4.000 ms (to the jiffy), until +3.250 s

@@ -1,0 +1,45 @@
+//! What a run came to, in numbers: counted from its events alone, live and from any recording of them.
+use std::collections::BTreeMap;
+
+use super::{
+    event::{Body, Event, Place, Stop},
+    verdict::Verdict,
+};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// All but the start and the stop.
+    pub events: u64,
+    /// Events that are missing, by where they were lost.
+    pub lost: BTreeMap<Place, u64>,
+    pub connections: u64,
+    pub verdicts: BTreeMap<Verdict, u64>,
+    /// When the first and the last event came, nanoseconds of CLOCK_MONOTONIC.
+    pub first_ns: Option<u64>,
+    pub last_ns: u64,
+}
+
+impl Ledger {
+    pub fn note(&mut self, event: &Event) {
+        self.first_ns.get_or_insert(event.mono_ns);
+        self.last_ns = self.last_ns.max(event.mono_ns);
+        self.events += 1;
+        match &event.body {
+            Body::Start(_) | Body::Stop(_) => self.events -= 1,
+            Body::Lost(lost) => *self.lost.entry(lost.place).or_default() += lost.count,
+            Body::Open(..) => self.connections += 1,
+            Body::End(_, end) => *self.verdicts.entry(end.verdict).or_default() += 1,
+            _ => {}
+        }
+    }
+
+    /// All that was lost.
+    pub fn lost(&self) -> u64 {
+        self.lost.values().sum()
+    }
+
+    /// The last event of a run of which so many events were shown.
+    pub fn stop(&self, shown: u64) -> Stop {
+        Stop { events: shown, lost: self.lost(), connections: self.connections, verdicts: self.verdicts.clone() }
+    }
+}
