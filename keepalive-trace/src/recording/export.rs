@@ -47,7 +47,7 @@ pub struct Table<W: Write + Send> {
 enum Sink<W: Write + Send> {
     Parquet(Box<ArrowWriter<W>>),
     /// With how text is made harmless.
-    Csv(arrow_csv::Writer<W>, fn(&str) -> String),
+    Csv(Box<arrow_csv::Writer<W>>, fn(&str) -> String),
     Arrows(StreamWriter<W>),
 }
 
@@ -81,7 +81,7 @@ impl<W: Write + Send> Table<W> {
                 let writer = ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties)).context("cannot write Parquet")?;
                 Sink::Parquet(Box::new(writer))
             }
-            Format::Csv => Sink::Csv(arrow_csv::WriterBuilder::new().with_header(true).build(out), harmless),
+            Format::Csv => Sink::Csv(Box::new(arrow_csv::WriterBuilder::new().with_header(true).build(out)), harmless),
             Format::Arrows => {
                 let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5)
                     .and_then(|options| options.try_with_compression(Some(CompressionType::ZSTD)))
@@ -176,4 +176,35 @@ fn readable(batch: &RecordBatch, harmless: fn(&str) -> String) -> Result<RecordB
         columns.push(column);
     }
     RecordBatch::try_new(Schema::new(fields).into(), columns).context("cannot lay out a batch")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the document names types.
+    fn named(kind: &DataType) -> String {
+        match kind {
+            DataType::Boolean => "bool".to_owned(),
+            DataType::Utf8 => "text".to_owned(),
+            DataType::Timestamp(..) => "timestamp".to_owned(),
+            DataType::Dictionary(..) => "word".to_owned(),
+            number => number.to_string().to_lowercase(),
+        }
+    }
+
+    #[test]
+    fn every_column_is_documented_with_its_type() {
+        let document = include_str!("../../../docs/recording.md");
+        let (_, document) = document.split_once("## Columns").unwrap();
+        let (events, rest) = document.split_once("## Histories").unwrap();
+        for (fields, table) in [(Columns::fields(), events), (histories::Columns::fields(), rest)] {
+            let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| `")).collect();
+            assert_eq!(rows.len(), fields.len());
+            for (field, row) in fields.iter().zip(rows) {
+                let begin = format!("| `{}` | {} | ", field.name(), named(field.data_type()));
+                assert!(row.starts_with(&begin), "{begin}: {row}");
+            }
+        }
+    }
 }
