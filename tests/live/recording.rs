@@ -101,7 +101,7 @@ fn signal(child: &Child, signal: Signal) -> Result<()> {
 
 /// All events of recordings, in order.
 fn events(path: &Path) -> Result<Vec<Event>> {
-    output("export", path, &["--format", "jsonl", "-o", "-"])?.lines().map(Event::parse).collect()
+    output("export", path, &["--format", "jsonl", "-o", "-"])?.lines().map(|line| Ok(Event::parse(line)?)).collect()
 }
 
 fn probes(events: &[Event]) -> Vec<&Event> {
@@ -159,7 +159,7 @@ fn killed_amid_events_it_misses_a_second_at_most_and_says_so(bench: &Bench) -> R
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("x.arrows has no end") && said.contains("killed"), "{said}");
     let text = String::from_utf8(output.stdout)?;
-    let events: Vec<Event> = text.lines().map(Event::parse).collect::<Result<_>>()?;
+    let events: Vec<Event> = text.lines().map(|line| Ok(Event::parse(line)?)).collect::<Result<_>>()?;
     let recorded = probes(&events);
     assert!(i64::try_from(recorded.len())? >= counted, "{} probes of {counted} that there were a second before", recorded.len());
     let last: Moment = recorded.last().context("no probe")?.at();
@@ -204,7 +204,7 @@ fn events_of_what_is_left(path: &Path) -> Result<Vec<Event>> {
     let output = command(&["export", "--format", "jsonl", "-o", "-"]).arg(path).output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.success() && !said.contains("damaged") && !said.contains("no whole"), "{said}");
-    String::from_utf8(output.stdout)?.lines().map(Event::parse).collect()
+    String::from_utf8(output.stdout)?.lines().map(|line| Ok(Event::parse(line)?)).collect()
 }
 
 fn it_goes_on_in_another_file_and_keeps_so_many(bench: &Bench) -> Result<()> {
@@ -232,7 +232,7 @@ fn it_goes_on_in_another_file_and_keeps_so_many(bench: &Bench) -> Result<()> {
     ensure!(output.status.success(), "{said}");
     assert!(said.contains("parts 1 to ") && said.lines().count() == 1, "{said}");
     let text = String::from_utf8(output.stdout)?;
-    let events: Vec<Event> = text.lines().map(Event::parse).collect::<Result<_>>()?;
+    let events: Vec<Event> = text.lines().map(|line| Ok(Event::parse(line)?)).collect::<Result<_>>()?;
     assert!(events.is_sorted_by_key(|event| event.mono_ns), "not in order");
     let single: usize = paths.iter().map(|path| Ok(probes(&events_of_part(path)?).len())).sum::<Result<usize>>()?;
     assert_eq!(probes(&events).len(), single);
@@ -246,7 +246,7 @@ fn it_goes_on_in_another_file_and_keeps_so_many(bench: &Bench) -> Result<()> {
 fn events_of_part(path: &Path) -> Result<Vec<Event>> {
     let output = command(&["export", "--format", "jsonl", "-o", "-"]).arg(path).output()?;
     ensure!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout)?.lines().map(Event::parse).collect()
+    String::from_utf8(output.stdout)?.lines().map(|line| Ok(Event::parse(line)?)).collect()
 }
 
 fn it_records_to_standard_output(bench: &Bench) -> Result<()> {

@@ -50,7 +50,7 @@ enum Sink<W: Write + Send> {
     Parquet(Box<ArrowWriter<W>>),
     /// With how text is made harmless.
     Csv(Box<csv::Writer<W>>, fn(&str) -> String),
-    Arrows(StreamWriter<W>),
+    Arrows(Box<StreamWriter<W>>),
 }
 
 impl<W: Write + Send> Table<W> {
@@ -93,7 +93,8 @@ impl<W: Write + Send> Table<W> {
                 let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5)
                     .and_then(|options| options.try_with_compression(Some(CompressionType::ZSTD)))
                     .context("cannot set up compression")?;
-                Sink::Arrows(StreamWriter::try_new_with_options(out, &schema, options).context("cannot write Arrow")?)
+                let writer = StreamWriter::try_new_with_options(out, &schema, options).context("cannot write Arrow")?;
+                Sink::Arrows(Box::new(writer))
             }
         };
         Ok(Self { schema, sink })
