@@ -1,8 +1,12 @@
 //! What is told when runs are over, live or from recordings.
+mod json;
+mod page;
 mod text;
 
 use jiff::{Timestamp, tz::TimeZone};
 
+pub use json::report_json;
+pub use page::page;
 pub(super) use text::{totals, write};
 
 use crate::model::{event::Start, report::Run};
