@@ -128,10 +128,9 @@ fn nothing_is_fetched_and_nothing_complained_of(desk: &Desk) -> Result<()> {
 /// Where somebody asked for pictures.
 fn picture(tab: &Tab<'_>, width: u32, dark: bool, name: &str) -> Result<()> {
     let Some(folder) = env::var_os(PICTURES) else { return Ok(()) };
-    tab.resize(width, if width < 600 { 1500 } else { 1030 }, dark)?;
-    // The legend is in the first picture.
-    tab.value(&format!("document.querySelector('.legend').open = {}", width > 600))?;
-    tab.value("document.querySelector('tbody details').open = true")?;
+    tab.resize(width, if width < 600 { 1700 } else { 1080 }, dark)?;
+    // So that there is room for histories.
+    tab.value("document.querySelector('.legend').open = false; document.querySelector('tbody details').open = true")?;
     fs::write(Path::new(&folder).join(name), STANDARD.decode(tab.picture()?)?).context("cannot write the picture")
 }
 

@@ -131,7 +131,7 @@ fn run(host: &str, kernel: &str, gaps: Vec<Gap>, lost: u64) -> Run {
     };
     let lost = if lost > 0 { BTreeMap::from([(Place::RingBuffer, lost)]) } else { BTreeMap::new() };
     let started_ns = 3600 * SECOND;
-    let ledger = Ledger { events: 15_206, lost, last_ns: started_ns + 3723 * SECOND, ..Ledger::default() };
+    let ledger = Ledger { events: 15_206, lost, last_ns: started_ns + 7440 * SECOND, ..Ledger::default() };
     Run { start, started_ns, ledger, gaps }
 }
 

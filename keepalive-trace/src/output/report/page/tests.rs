@@ -4,8 +4,10 @@ use sha2::{Digest as _, Sha256};
 use super::*;
 use crate::{
     model::{
-        event::{Body, Connection, Event},
-        owner::{Comm, Task},
+        event::{Body, Changed, Connection, Event},
+        history::History,
+        owner::{Comm, Owner, Task},
+        report::Gap,
     },
     output::samples,
 };
@@ -33,14 +35,14 @@ fn hostile(name: &str) -> Report {
         history.apply(&Event { mono_ns: event.mono_ns, body: event.body });
     }
     history.set_owner(Some(Owner::alone(task)));
-    let by = crate::model::event::Changed { by: Some(task), via: None };
+    let by = Changed { by: Some(task), via: None };
     history.apply(&Event { mono_ns: 9_000_000_000, body: Body::Settings(connection, by) });
     report.histories[0].history = history;
     report.histories[0].cgroup = Some(name.into());
     for run in &mut report.runs {
         run.start.host = name.to_owned();
         run.start.kernel = name.to_owned();
-        run.gaps = vec![crate::model::report::Gap::Damaged { file: name.to_owned(), at_byte: 1, why: name.to_owned() }];
+        run.gaps = vec![Gap::Damaged { file: name.to_owned(), at_byte: 1, why: name.to_owned() }];
     }
     report
 }
