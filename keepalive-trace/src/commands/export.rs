@@ -73,7 +73,7 @@ fn write(args: &ExportArgs, format: Format, out: impl Write + Send) -> Result<()
         (None, false) => event_lines(&recorded, &mut out)?,
         (None, true) => {
             let report = book(&recorded)?;
-            drop(report);
+            output::history_lines(&report, &mut out)?;
         }
         (Some(format), false) => events(&recorded, Table::of_events(&mut out, format, output::harmless_cell)?)?,
         (Some(format), true) => {
