@@ -7,7 +7,8 @@ use std::{
 };
 
 /// Rooms of `keepalive-trace/src` by floor: 1 is the model, 2 does I/O, 3 is wiring.
-const FLOORS: [(&str, u32); 6] = [("model", 1), ("kernel", 2), ("output", 2), ("cli", 3), ("commands", 3), ("lib", 3)];
+const FLOORS: [(&str, u32); 7] =
+    [("model", 1), ("kernel", 2), ("output", 2), ("recording", 2), ("cli", 3), ("commands", 3), ("lib", 3)];
 
 /// What the model must not know of.
 const IMPURE: [&str; 12] = [

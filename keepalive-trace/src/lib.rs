@@ -8,6 +8,7 @@ mod commands;
 pub mod kernel;
 pub mod model;
 pub mod output;
+pub mod recording;
 
 use std::process::ExitCode;
 

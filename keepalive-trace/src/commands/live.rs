@@ -1,5 +1,5 @@
 //! What runs live: attach, stream until told to stop, detach, sum up.
-use std::{env, process::ExitCode};
+use std::{env, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::{
@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    cli::{FilterArgs, KernelArgs, OutputArgs},
+    cli::{FilterArgs, KernelArgs},
     kernel::{
         cgroups::Cgroups,
         facts,
@@ -19,15 +19,17 @@ use crate::{
         stream::{Flow, Stream},
     },
     model::{
-        event::{Attach, Body, Event, Start},
-        ledger::Ledger,
-        report::{Report, Run},
+        event::{Attach, Event, Start},
         state::State,
         tracker::Tracker,
-        worst,
     },
-    output::{self, Look, Printer},
+    output::{self, Look},
+    recording::Plan,
 };
+
+mod sinks;
+
+use sinks::Sinks;
 
 /// What to trace, and what to show of it.
 pub(super) struct Session<'a> {
@@ -35,7 +37,11 @@ pub(super) struct Session<'a> {
     pub subject: &'a str,
     pub args: &'a FilterArgs,
     pub filters: Filters,
-    pub output: &'a OutputArgs,
+    /// How events are shown; none: not at all.
+    pub look: Option<Look>,
+    /// Stop after so long, and after so many events.
+    pub duration: Option<Duration>,
+    pub count: Option<u64>,
     pub kernel: &'a KernelArgs,
     pub exact_replies: bool,
     pub max_connections: usize,
@@ -45,6 +51,9 @@ pub(super) struct Session<'a> {
     pub opening: &'a dyn Fn(&mut Probes) -> Result<Vec<Event>>,
     /// Sum up the histories at the end: only the worst, or all.
     pub histories: Option<bool>,
+    pub record: Option<Plan>,
+    /// Where the report goes, beside the screen.
+    pub report: Option<&'a Path>,
 }
 
 impl Session<'_> {
@@ -79,25 +88,24 @@ impl Session<'_> {
         let mut stream = Stream::open(&mut probes, Reader { hz, reasons: layout.reset_reasons, cgroups: Cgroups::mounted() })?;
 
         let mut tracker = Tracker::new(hz, self.max_connections, self.args.owners());
-        let mut live = Live {
-            screen: Printer::new(&Look { reports: self.histories.is_some(), ..self.output.look() }),
-            shows: self.shows,
-            limit: self.output.count,
-            shown: 0,
-            ledger: Ledger::default(),
-        };
-        self.greet(hz, probes.attach);
-        let start = start(hz, Some(probes.attach));
-        live.screen.show(&start)?;
-        for event in (self.opening)(&mut probes)? {
-            live.screen.show(&event)?;
+        let look = self.look.map(|look| Look { reports: self.histories.is_some(), ..look });
+        let mut sinks = Sinks::new(start(hz, Some(probes.attach)), look, self.shows, self.count)?;
+        if let Some(plan) = &self.record {
+            sinks.record(plan.clone())?;
         }
-        live.screen.flush()?;
+        if let Some(path) = self.report {
+            sinks.report_to(path, self.record.as_ref().is_some_and(|plan| plan.overwrite))?;
+        }
+        self.greet(hz, probes.attach);
+        for event in (self.opening)(&mut probes)? {
+            sinks.print(&event)?;
+        }
+        sinks.flush()?;
 
-        let deadline = self.output.duration.map(|duration| time::Instant::now() + duration);
-        let mut flow = stream.begin(&mut probes, &mut tracker, &self.filters.netns, |event| live.show(event))?;
+        let deadline = self.duration.map(|duration| time::Instant::now() + duration);
+        let mut flow = stream.begin(&mut probes, &mut tracker, &self.filters.netns, |event| sinks.take(event))?;
         while flow == Flow::More {
-            live.screen.flush()?;
+            sinks.flush()?;
             if let Some(logger) = &mut logger {
                 logger.flush();
             }
@@ -106,24 +114,17 @@ impl Session<'_> {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
                 () = sleep_until(deadline) => break,
-                waited = stream.wait(tracker.next_settling()) => waited?,
+                waited = stream.wait(sinks.due(tracker.next_settling())) => waited?,
             }
-            flow = stream.drain(&mut probes, &mut tracker, |event| live.show(event))?;
+            flow = stream.drain(&mut probes, &mut tracker, |event| sinks.take(event))?;
         }
 
         // Out of the kernel first; then what had been seen is still told, and nothing can be lost unseen.
         stream.detach(&mut probes)?;
-        stream.drain(&mut probes, &mut tracker, |event| live.show(event))?;
-        stream.finish(&mut tracker, |event| live.show(event))?;
+        stream.drain(&mut probes, &mut tracker, |event| sinks.take(event))?;
+        stream.finish(&mut tracker, |event| sinks.take(event))?;
         stream.log();
-        let mono_ns = facts::mono_ns();
-        live.screen.show(&Event { mono_ns, body: Body::Stop(live.ledger.stop(live.shown)) })?;
-        if let (Some(all), Event { mono_ns: started_ns, body: Body::Start(start) }) = (self.histories, start) {
-            let limit = if all { usize::MAX } else { worst::FEW };
-            let run = Run { start, started_ns, ledger: live.ledger, gaps: Vec::new() };
-            live.screen.report(&Report::of(run, tracker.histories(), all, limit))?;
-        }
-        live.screen.flush()
+        sinks.end(tracker.histories(), self.histories)
     }
 
     fn greet(&self, hz: u32, attach: Attach) {
@@ -136,30 +137,8 @@ impl Session<'_> {
     }
 }
 
-/// What is shown of the stream, and how much of it.
-struct Live<'a> {
-    screen: Printer,
-    shows: &'a dyn Fn(&Event) -> bool,
-    limit: Option<u64>,
-    shown: u64,
-    /// Of all that there was, shown or not.
-    ledger: Ledger,
-}
-
-impl Live<'_> {
-    fn show(&mut self, event: &Event) -> Result<Flow> {
-        self.ledger.note(event);
-        let full = |shown| self.limit.is_some_and(|limit| shown >= limit);
-        if (self.shows)(event) && !full(self.shown) {
-            self.screen.show(event)?;
-            self.shown += 1;
-        }
-        Ok(if full(self.shown) { Flow::Enough } else { Flow::More })
-    }
-}
-
-/// The first event of a run.
-pub(super) fn start(hz: u32, attach: Option<Attach>) -> Event {
+/// When a run begins, and the facts that go with it.
+pub(super) fn start(hz: u32, attach: Option<Attach>) -> (u64, Start) {
     let start = Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         host: facts::host(),
@@ -170,7 +149,7 @@ pub(super) fn start(hz: u32, attach: Option<Attach>) -> Event {
         sysctls: facts::sysctls(),
         wall_offset_ns: facts::wall_offset_ns(),
     };
-    Event { mono_ns: facts::mono_ns(), body: Body::Start(start) }
+    (facts::mono_ns(), start)
 }
 
 async fn sleep_until(deadline: Option<time::Instant>) {

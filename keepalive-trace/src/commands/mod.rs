@@ -1,6 +1,9 @@
 //! One file a command, wiring only: a source, the model, an output.
 mod check;
 mod live;
+mod record;
+mod recorded;
+mod report;
 mod sockets;
 mod sysctl;
 mod trace;
@@ -16,6 +19,8 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Trace(args) => trace::run(&args),
         Command::Sockets(args) => sockets::run(&args),
         Command::Sysctl(args) => sysctl::run(&args),
+        Command::Record(args) => record::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Check(args) => check::run(&args),
     }
 }

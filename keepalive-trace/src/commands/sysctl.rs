@@ -44,12 +44,16 @@ pub fn run(args: &SysctlArgs) -> Result<ExitCode> {
         args: &args.filters,
         opening: &|probes| compare(probes, &filters, &wanted),
         filters: filters.clone(),
-        output: &args.output,
+        look: Some(args.output.look()),
+        duration: args.output.duration,
+        count: args.output.count,
         kernel: &args.kernel,
         exact_replies: false,
         max_connections: args.max_connections as usize,
         shows: &shows,
         histories: None,
+        record: None,
+        report: None,
     }
     .run()
 }
@@ -70,7 +74,8 @@ fn once(args: &SysctlArgs, filters: &Filters) -> Result<()> {
     let layout = layout::of_running_kernel()?;
     let mut probes = Probes::walk_only(&Options::to_walk(hz, &layout, filters, &State::CONNECTIONS))?;
     let mut screen = Printer::new(&args.output.look());
-    screen.show(&start(hz, None))?;
+    let (mono_ns, start) = start(hz, None);
+    screen.show(&Event { mono_ns, body: Body::Start(start) })?;
     for event in compare(&mut probes, filters, &args.filters.owners())? {
         screen.show(&event)?;
     }

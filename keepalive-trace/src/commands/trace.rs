@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::live::Session;
-use crate::{cli::TraceArgs, kernel::filters::Filters, output};
+use crate::{cli::TraceArgs, kernel::filters::Filters, output, recording::Plan};
 
 pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     output::log_to_stderr(args.kernel.verbose);
@@ -12,13 +12,17 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         subject: "TCP keepalive",
         args: &args.filters,
         filters: Filters::resolve(&args.filters.selection())?,
-        output: &args.output,
+        look: Some(args.output.look()),
+        duration: args.output.duration,
+        count: args.output.count,
         kernel: &args.kernel,
         exact_replies: args.rtt,
         max_connections: args.max_connections as usize,
         shows: &|event| args.all || !event.body.is_detail(),
         opening: &|_| Ok(Vec::new()),
         histories: Some(args.histories),
+        record: args.record.as_ref().map(|path| Plan { path: Some(path.clone()), overwrite: args.force, rotation: None }),
+        report: args.report.as_deref(),
     }
     .run()
 }

@@ -122,7 +122,7 @@ pub struct Open {
 }
 
 /// How a connection came to be known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum How {
     /// It was there when the run began.
     Snapshot,
@@ -184,7 +184,7 @@ pub struct Reply {
     pub missed: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReplyKind {
     Ack,
     /// The peer, or something between, knows no such connection.
@@ -201,7 +201,7 @@ impl ReplyKind {
 }
 
 /// How exactly the time of an answer is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// Seen as it came.
     Exact,
@@ -250,7 +250,7 @@ pub struct Probe {
 }
 
 /// What `tcp_write_wakeup` returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProbeResult {
     /// 0: handed to the network.
     Sent,
@@ -290,7 +290,7 @@ pub struct Timer {
 }
 
 /// Why a run of the timer sent nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     DataInFlight,
     UnsentData,

@@ -1,4 +1,6 @@
 //! The story, pure: time comes in as data; no clock, file, kernel or terminal is touched here.
+pub mod book;
+pub mod choice;
 pub mod deadlines;
 pub mod errno;
 pub mod event;
@@ -16,6 +18,8 @@ pub mod middlebox;
 mod names;
 pub mod owner;
 pub mod report;
+#[cfg(test)]
+pub mod samples;
 pub mod selection;
 pub mod settings;
 pub mod sighting;

@@ -8,8 +8,20 @@ pub struct Comm([u8; 16]);
 impl Comm {
     /// Up to its NUL; bytes that are no UTF-8 are replaced.
     pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.bytes())
+    }
+
+    /// Up to its NUL.
+    pub fn bytes(&self) -> &[u8] {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
-        String::from_utf8_lossy(&self.0[..end])
+        &self.0[..end]
+    }
+
+    /// Of these bytes, if they are a name.
+    pub fn exactly(bytes: &[u8]) -> Option<Self> {
+        let mut name = [0; 16];
+        name.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        (!bytes.contains(&0)).then_some(Self(name))
     }
 }
 

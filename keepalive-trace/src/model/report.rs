@@ -31,6 +31,10 @@ pub enum Gap {
     },
     /// What follows in a file can't be read any more.
     Damaged { file: String, at_byte: u64, why: String },
+    /// Rows that this version doesn't understand.
+    Strange { file: String, rows: u64 },
+    /// It goes on in this part, which was not given.
+    Continued { file: String, part: u32 },
     /// These parts were not given, or are gone: from 1.
     Missing { first: u32, last: u32 },
 }

@@ -1,7 +1,7 @@
 //! The settings in force on a socket, and where each comes from.
 
 /// Where a value comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// Set on the socket (TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT), or inherited from its listener.
     Socket,

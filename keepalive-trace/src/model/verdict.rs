@@ -37,6 +37,25 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All that there are, in their order.
+    pub const ALL: [Self; 15] = [
+        Self::KeepaliveTimeout,
+        Self::UserTimeout,
+        Self::PeerResetOnProbe,
+        Self::RetransmitTimeout,
+        Self::ZeroWindowTimeout,
+        Self::OutOfMemory,
+        Self::Unknown,
+        Self::AdminKill,
+        Self::PeerReset,
+        Self::NeverEstablished,
+        Self::OrphanTimeout,
+        Self::FinWait2Timeout,
+        Self::LocalAbort,
+        Self::PeerClose,
+        Self::LocalClose,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::KeepaliveTimeout => "keepalive-timeout",

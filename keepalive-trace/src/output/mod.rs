@@ -3,9 +3,8 @@ mod columns;
 mod detail;
 mod json;
 mod listing;
+mod progress;
 mod report;
-#[cfg(test)]
-mod samples;
 mod text;
 
 use std::{
@@ -18,7 +17,10 @@ use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 pub use listing::Listing;
+pub use progress::{Bar, Meter};
 
+#[cfg(test)]
+use crate::model::samples;
 use crate::model::{event::Event, report::Report};
 
 /// What output is to look like.
@@ -101,6 +103,21 @@ impl Printer {
         }
         self.out.flush().context(STDOUT)
     }
+}
+
+/// The report as text, without colours; its times by the wall clock, or in seconds since the start.
+///
+/// # Errors
+/// Never: memory can be written.
+pub fn report_text(report: &Report, wall_clock: bool) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    report::write(report, &report::Clock::new(wall_clock), ("", ""), &mut text)?;
+    Ok(text)
+}
+
+/// Whether standard output is a terminal.
+pub fn is_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 /// A pipe whose reading end is closed.

@@ -17,6 +17,10 @@ pub(super) enum Clock {
 }
 
 impl Clock {
+    pub(super) fn new(wall_clock: bool) -> Self {
+        if wall_clock { Self::Wall(TimeZone::system()) } else { Self::SinceStart }
+    }
+
     /// The most characters that [`Self::time`] takes.
     fn width(&self) -> usize {
         match self {

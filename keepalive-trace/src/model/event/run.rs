@@ -63,7 +63,7 @@ pub struct Lost {
 }
 
 /// Where events were lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
     /// The ring buffer was full.
     RingBuffer,

@@ -97,6 +97,10 @@ pub(in crate::output) fn gap(gap: &Gap) -> String {
                 escape(why)
             )
         }
+        Gap::Strange { file, rows } => {
+            format!("incomplete: {} of {} are none that this version understands", counted(*rows, "row"), escape(file))
+        }
+        Gap::Continued { file, part } => format!("incomplete: after {}, part {part} and what follows are missing", escape(file)),
         Gap::Missing { first, last } if first == last => format!("incomplete: part {first} is missing"),
         Gap::Missing { first, last } => format!("incomplete: parts {first} to {last} are missing"),
     }

@@ -1,7 +1,7 @@
 //! One event of each kind, for the formats' tests.
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use crate::model::{
+use super::{
     errno::Errno,
     event::{
         Attach, Body, Changed, ConnId, Connection, End, Event, Family, How, Lost, Namespace, Open, Outcome, Place, Precision,
@@ -41,7 +41,7 @@ fn connection() -> Connection {
     }
 }
 
-pub(super) fn start() -> Event {
+pub fn start() -> Event {
     let start = Start {
         version: "0.1.0".to_owned(),
         host: "db1".to_owned(),
@@ -70,7 +70,7 @@ fn reply() -> Event {
     Event { mono_ns: 5 * SECOND + SECOND / 4 + 7, body: Body::Reply(connection(), reply) }
 }
 
-pub(super) fn end() -> Event {
+pub fn end() -> Event {
     let end = End {
         armed_before_sysctl: false,
         verdict: Verdict::KeepaliveTimeout,
@@ -84,7 +84,7 @@ pub(super) fn end() -> Event {
     Event { mono_ns: 6 * SECOND + SECOND / 4 + 7, body: Body::End(connection, end) }
 }
 
-pub(super) fn probe() -> Event {
+pub fn probe() -> Event {
     let probe = Probe { n: Some(2), result: Some(ProbeResult::Sent), next_ms: Some(1000), late_ms: Some(8), wheel_ms: Some(8) };
     Event { mono_ns: 5 * SECOND + 7, body: Body::Probe(connection(), probe) }
 }
@@ -94,7 +94,7 @@ fn timer() -> Event {
     Event { mono_ns: 5 * SECOND + SECOND / 2 + 7, body: Body::Timer(connection(), timer) }
 }
 
-pub(super) fn death() -> Event {
+pub fn death() -> Event {
     let connection = Connection { probes_out: Some(3), idle_ms: Some(4080), ..connection() };
     let reset = Reset { reason: Some("TCP_KEEPALIVE_TIMEOUT".to_owned()), cause: Some(Verdict::KeepaliveTimeout), task: None };
     Event { mono_ns: 6 * SECOND + 7, body: Body::Reset(connection, reset) }
@@ -107,7 +107,7 @@ fn abort() -> Event {
     Event { mono_ns: 6 * SECOND + SECOND / 2 + 7, body: Body::Reset(connection, reset) }
 }
 
-pub(super) fn namespace() -> Event {
+pub fn namespace() -> Event {
     let namespace = Namespace {
         netns: 4_026_531_840,
         host: Some(true),
@@ -138,7 +138,7 @@ fn write() -> Write {
 }
 
 /// A write, and one that was refused.
-pub(super) fn writes() -> [Event; 2] {
+pub fn writes() -> [Event; 2] {
     let at = |seconds: u64| 4 * SECOND + seconds * SECOND;
     let by = Deadlines { nearest_ns: at(9), median_ns: at(600), last_ns: at(7100) };
     let following = Following { sockets: 12, now: 1, later: 2, never_socket: 2, never_off: 7, by: Some(by) };
@@ -153,7 +153,7 @@ fn followed() -> Event {
 }
 
 /// A whole run.
-pub(super) fn all() -> Vec<Event> {
+pub fn all() -> Vec<Event> {
     let lost = Event { mono_ns: 7 * SECOND + 7, body: Body::Lost(Lost { count: 7, place: Place::RingBuffer }) };
     let stop = Stop { events: 4, lost: 7, connections: 1, verdicts: BTreeMap::from([(Verdict::KeepaliveTimeout, 1)]) };
     let stop = Event { mono_ns: 8 * SECOND + 7, body: Body::Stop(stop) };
@@ -178,7 +178,7 @@ pub(super) fn all() -> Vec<Event> {
 }
 
 /// What the run's events up to the end of the connection come to.
-pub(super) fn history() -> History {
+pub fn history() -> History {
     let mut history = History::begin(&connection(), 2 * SECOND);
     let ended = end().mono_ns;
     all().iter().filter(|event| event.mono_ns <= ended).for_each(|event| history.apply(event));
@@ -186,7 +186,7 @@ pub(super) fn history() -> History {
 }
 
 /// One that was accepted and closed, and nothing else.
-pub(super) fn healthy() -> History {
+pub fn healthy() -> History {
     let connection = || Connection { id: ConnId(0xcd), probes_out: Some(0), ..connection() };
     let end = End {
         armed_before_sysctl: false,

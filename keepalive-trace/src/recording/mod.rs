@@ -1,0 +1,21 @@
+//! The disk: recordings of events, as streams of Arrow batches. `docs/recording.md` is the format, column by column.
+mod columns;
+mod file;
+mod frame;
+mod header;
+mod reader;
+mod recorder;
+mod row;
+mod set;
+mod words;
+mod writer;
+
+pub use file::create;
+pub use header::{Header, SCHEMA};
+pub use reader::{Ending, Found, Reader, Wanted};
+pub use recorder::{Plan, Recorder, Rotation};
+pub use set::{Recording, Set};
+pub use writer::Writer;
+
+#[cfg(test)]
+mod tests;

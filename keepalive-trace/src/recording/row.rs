@@ -1,0 +1,332 @@
+//! From an event to a row, and back.
+use std::{net::SocketAddr, sync::Arc};
+
+use super::{
+    columns::{Row, View},
+    words::{Kind, Way},
+};
+use crate::model::{
+    event::{
+        Body, Changed, ConnId, Connection, End, Event, Family, Lost, Open, Precision, Probe, Reply, ReplyKind, Reset, Timer, Via,
+    },
+    owner::{Comm, Owner, Task},
+    settings::{Settings, Sourced},
+    state::State,
+    sysctl::{Deadlines, Following, Write},
+    verdict::Verdict,
+};
+
+/// Moments of a run, by the wall clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wall {
+    /// CLOCK_REALTIME minus CLOCK_MONOTONIC, nanoseconds.
+    pub(super) offset_ns: i64,
+}
+
+impl Wall {
+    fn of(self, mono_ns: u64) -> i64 {
+        self.offset_ns.wrapping_add_unsigned(mono_ns)
+    }
+
+    fn mono(self, wall_ns: i64) -> u64 {
+        wall_ns.wrapping_sub(self.offset_ns).cast_unsigned()
+    }
+}
+
+/// Lays an event flat. None for what is no part of a recording: its start is in the header, its stop is the recorder's own, and
+/// namespaces are listed by `sysctl` alone.
+pub(super) fn flat(Event { mono_ns, body }: &Event, wall: Wall) -> Option<Row> {
+    let row = match body {
+        Body::Start(_) | Body::Stop(_) | Body::Namespace(_) => return None,
+        Body::Open(connection, Open { how, connect_us }) => {
+            Row { event: Some(Kind::Open), how: Some(*how), connect_us: *connect_us, ..of(connection) }
+        }
+        Body::Owner(connection) => Row { event: Some(Kind::Owner), ..of(connection) },
+        Body::Settings(connection, Changed { by, via }) => {
+            let (via, waited_ms) = match via {
+                None => (None, None),
+                Some(Via::Setsockopt) => (Some(Way::Setsockopt), None),
+                Some(Via::Sysctl { waited_ms }) => (Some(Way::Sysctl), Some(*waited_ms)),
+            };
+            let (by_pid, by_comm) = task(*by);
+            Row { event: Some(Kind::Settings), by_pid, by_comm, via, waited_ms, ..of(connection) }
+        }
+        Body::Probe(connection, Probe { n, result, next_ms, late_ms, wheel_ms }) => Row {
+            event: Some(Kind::Probe),
+            n: *n,
+            result: *result,
+            next_ms: *next_ms,
+            late_ms: *late_ms,
+            wheel_ms: *wheel_ms,
+            ..of(connection)
+        },
+        Body::Timer(connection, Timer { outcome, next_ms, late_ms, wheel_ms }) => Row {
+            event: Some(Kind::Timer),
+            outcome: Some(*outcome),
+            next_ms: *next_ms,
+            late_ms: *late_ms,
+            wheel_ms: *wheel_ms,
+            ..of(connection)
+        },
+        Body::Reply(connection, Reply { n, kind, rtt_us, precision, missed }) => Row {
+            event: Some(Kind::Reply),
+            n: *n,
+            kind: Some(*kind),
+            rtt_us: *rtt_us,
+            precision: Some(*precision),
+            missed: Some(*missed),
+            ..of(connection)
+        },
+        Body::Reset(connection, Reset { reason, cause, task: by }) => {
+            let (task_pid, task_comm) = task(*by);
+            let reason = reason.as_deref().map(Arc::from);
+            Row { event: Some(Kind::Reset), reason, cause: *cause, task_pid, task_comm, ..of(connection) }
+        }
+        Body::End(connection, End { verdict, errno, probes_sent, unanswered, age_ms, armed_before_sysctl, why }) => Row {
+            event: Some(Kind::End),
+            verdict: Some(*verdict),
+            errno: *errno,
+            probes_sent: Some(*probes_sent),
+            unanswered: Some(*unanswered),
+            age_ms: *age_ms,
+            armed_before_sysctl: Some(*armed_before_sysctl),
+            why: Some(why.clone()),
+            ..of(connection)
+        },
+        Body::Sysctl(write, following) => of_write(write, following.as_ref(), wall),
+        Body::Lost(Lost { count, place }) => {
+            Row { event: Some(Kind::Lost), count: Some(*count), place: Some(*place), ..Row::default() }
+        }
+    };
+    Some(Row { time: Some(wall.of(*mono_ns)), ..row })
+}
+
+/// The recorder's last row: so many events came before it.
+pub(super) fn stop(mono_ns: u64, events: u64, wall: Wall) -> Row {
+    Row { time: Some(wall.of(mono_ns)), event: Some(Kind::Stop), count: Some(events), ..Row::default() }
+}
+
+fn of(connection: &Connection) -> Row {
+    let Connection { id, cookie, family, local, remote, netns, cgroup, owner, state, settings, idle_ms, probes_out } = connection;
+    let row = Row {
+        conn: Some(id.0),
+        cookie: *cookie,
+        ip: Some(match family {
+            Family::V4 => 4,
+            Family::V6 => 6,
+        }),
+        laddr: Some(local.ip()),
+        lport: Some(local.port()),
+        raddr: Some(remote.ip()),
+        rport: Some(remote.port()),
+        netns: *netns,
+        cgroup: cgroup.clone(),
+        state: Some(*state),
+        pid: owner.map(|owner| owner.task.pid),
+        comm: owner.map(|owner| owner.task.comm),
+        holders: owner.map(|owner| owner.holders),
+        idle_ms: *idle_ms,
+        probes_out: *probes_out,
+        ..Row::default()
+    };
+    let Some(Settings { keepalive, time_s, intvl_s, probes, user_timeout_ms }) = settings else { return row };
+    Row {
+        keepalive: Some(*keepalive),
+        time_s: Some(time_s.value),
+        intvl_s: Some(intvl_s.value),
+        probes: Some(probes.value),
+        user_timeout_ms: Some(*user_timeout_ms),
+        origin_time: Some(time_s.origin),
+        origin_intvl: Some(intvl_s.origin),
+        origin_probes: Some(probes.origin),
+        ..row
+    }
+}
+
+fn of_write(write: &Write, following: Option<&Following>, wall: Wall) -> Row {
+    let Write { mono_ns: _, netns, name, old, new, refused, by } = write;
+    let (task_pid, task_comm) = task(*by);
+    let row = Row {
+        event: Some(Kind::Sysctl),
+        netns: Some(*netns),
+        name: Some(*name),
+        old: Some(*old),
+        new: Some(*new),
+        errno: *refused,
+        task_pid,
+        task_comm,
+        ..Row::default()
+    };
+    let Some(Following { sockets, now, later, never_socket, never_off, by }) = following else { return row };
+    Row {
+        sockets: Some(*sockets),
+        follow_now: Some(*now),
+        follow_later: Some(*later),
+        never_socket: Some(*never_socket),
+        never_off: Some(*never_off),
+        nearest_at: by.map(|by| wall.of(by.nearest_ns)),
+        median_at: by.map(|by| wall.of(by.median_ns)),
+        last_at: by.map(|by| wall.of(by.last_ns)),
+        ..row
+    }
+}
+
+fn task(task: Option<Task>) -> (Option<u32>, Option<Comm>) {
+    (task.map(|task| task.pid), task.map(|task| task.comm))
+}
+
+/// What a row is.
+pub(super) enum Read {
+    Event(Event),
+    /// The recording's proper end.
+    Stop,
+    /// Of a later version, or nonsense.
+    Strange,
+}
+
+/// Reads a row of a batch.
+pub(super) fn read(view: &View, row: usize, wall: Wall) -> Read {
+    let at = Reading { view, row, wall };
+    at.all().unwrap_or(Read::Strange)
+}
+
+struct Reading<'a> {
+    view: &'a View,
+    row: usize,
+    wall: Wall,
+}
+
+impl Reading<'_> {
+    fn all(&self) -> Option<Read> {
+        let Self { view, row, wall } = *self;
+        let mono_ns = wall.mono(view.time.at(row)?);
+        let body = match view.event.at(row)? {
+            Kind::Open => Body::Open(self.connection()?, Open { how: view.how.at(row)?, connect_us: view.connect_us.at(row) }),
+            Kind::Owner => Body::Owner(self.connection()?),
+            Kind::Settings => {
+                let via = view.via.at(row).map(|way| match way {
+                    Way::Setsockopt => Via::Setsockopt,
+                    Way::Sysctl => Via::Sysctl { waited_ms: view.waited_ms.at(row).unwrap_or(u32::MAX) },
+                });
+                let by = by(view.by_pid.at(row), view.by_comm.at(row));
+                Body::Settings(self.connection()?, Changed { by, via })
+            }
+            Kind::Probe => {
+                let probe = Probe {
+                    n: view.n.at(row),
+                    result: view.result.at(row),
+                    next_ms: view.next_ms.at(row),
+                    late_ms: view.late_ms.at(row),
+                    wheel_ms: view.wheel_ms.at(row),
+                };
+                Body::Probe(self.connection()?, probe)
+            }
+            Kind::Timer => {
+                let timer = Timer {
+                    outcome: view.outcome.at(row)?,
+                    next_ms: view.next_ms.at(row),
+                    late_ms: view.late_ms.at(row),
+                    wheel_ms: view.wheel_ms.at(row),
+                };
+                Body::Timer(self.connection()?, timer)
+            }
+            Kind::Reply => {
+                let reply = Reply {
+                    n: view.n.at(row),
+                    kind: view.kind.at(row).unwrap_or(ReplyKind::Ack),
+                    rtt_us: view.rtt_us.at(row),
+                    precision: view.precision.at(row).unwrap_or(Precision::Jiffy),
+                    missed: view.missed.at(row)?,
+                };
+                Body::Reply(self.connection()?, reply)
+            }
+            Kind::Reset => {
+                let reset = Reset {
+                    reason: view.reason.at(row).map(|reason| reason.to_string()),
+                    cause: view.cause.at(row),
+                    task: by(view.task_pid.at(row), view.task_comm.at(row)),
+                };
+                Body::Reset(self.connection()?, reset)
+            }
+            Kind::End => {
+                let end = End {
+                    // A verdict of a later version is none that we know.
+                    verdict: view.verdict.at(row).unwrap_or(Verdict::Unknown),
+                    errno: view.errno.at(row),
+                    probes_sent: view.probes_sent.at(row).unwrap_or(0),
+                    unanswered: view.unanswered.at(row).unwrap_or(0),
+                    age_ms: view.age_ms.at(row),
+                    armed_before_sysctl: view.armed_before_sysctl.at(row).unwrap_or(false),
+                    why: view.why.at(row)?,
+                };
+                Body::End(self.connection()?, end)
+            }
+            Kind::Sysctl => {
+                let write = Write {
+                    mono_ns,
+                    netns: view.netns.at(row)?,
+                    name: view.name.at(row)?,
+                    old: view.old.at(row)?,
+                    new: view.new.at(row)?,
+                    refused: view.errno.at(row),
+                    by: by(view.task_pid.at(row), view.task_comm.at(row)),
+                };
+                Body::Sysctl(write, self.following())
+            }
+            Kind::Lost => Body::Lost(Lost { count: view.count.at(row)?, place: view.place.at(row)? }),
+            Kind::Stop => return Some(Read::Stop),
+        };
+        Some(Read::Event(Event { mono_ns, body }))
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        let Self { view, row, wall: _ } = *self;
+        let task = by(view.pid.at(row), view.comm.at(row));
+        Some(Connection {
+            id: ConnId(view.conn.at(row)?),
+            cookie: view.cookie.at(row),
+            family: if view.ip.at(row)? == 4 { Family::V4 } else { Family::V6 },
+            local: SocketAddr::new(view.laddr.at(row)?, view.lport.at(row)?),
+            remote: SocketAddr::new(view.raddr.at(row)?, view.rport.at(row)?),
+            netns: view.netns.at(row),
+            cgroup: view.cgroup.at(row),
+            owner: task.map(|task| Owner { task, holders: view.holders.at(row).unwrap_or(1) }),
+            state: view.state.at(row).unwrap_or(State(0)),
+            settings: self.settings(),
+            idle_ms: view.idle_ms.at(row),
+            probes_out: view.probes_out.at(row),
+        })
+    }
+
+    fn settings(&self) -> Option<Settings> {
+        let Self { view, row, wall: _ } = *self;
+        Some(Settings {
+            keepalive: view.keepalive.at(row)?,
+            time_s: Sourced { value: view.time_s.at(row)?, origin: view.origin_time.at(row)? },
+            intvl_s: Sourced { value: view.intvl_s.at(row)?, origin: view.origin_intvl.at(row)? },
+            probes: Sourced { value: view.probes.at(row)?, origin: view.origin_probes.at(row)? },
+            user_timeout_ms: view.user_timeout_ms.at(row)?,
+        })
+    }
+
+    fn following(&self) -> Option<Following> {
+        let Self { view, row, wall } = *self;
+        let moments = view.nearest_at.at(row).zip(view.median_at.at(row)).zip(view.last_at.at(row));
+        Some(Following {
+            sockets: view.sockets.at(row)?,
+            now: view.follow_now.at(row)?,
+            later: view.follow_later.at(row)?,
+            never_socket: view.never_socket.at(row)?,
+            never_off: view.never_off.at(row)?,
+            by: moments.map(|((nearest, median), last)| Deadlines {
+                nearest_ns: wall.mono(nearest),
+                median_ns: wall.mono(median),
+                last_ns: wall.mono(last),
+            }),
+        })
+    }
+}
+
+fn by(pid: Option<u32>, comm: Option<Comm>) -> Option<Task> {
+    Some(Task { pid: pid?, comm: comm? })
+}
