@@ -63,6 +63,12 @@ pub enum Command {
         after_help = "Example: keepalive-trace report *.arrows --verdict keepalive-timeout,user-timeout --since 10:00 --html report.html"
     )]
     Report(Box<ReportArgs>),
+    /// Show recordings as `trace` shows what happens live
+    #[command(after_help = "Example: keepalive-trace replay trace.arrows -D 5432 --all --speed 10")]
+    Replay(Box<ReplayArgs>),
+    /// Write recordings as Parquet, CSV, JSON lines or Arrow, for the tools that you have
+    #[command(after_help = "Example: keepalive-trace export *.arrows --histories -o histories.parquet")]
+    Export(Box<ExportArgs>),
     /// Say what this kernel and these privileges allow, one line per need, with the remedy
     #[command(after_help = "Example: keepalive-trace check\nExit code 1 when `trace` cannot work here.")]
     Check(CheckArgs),

@@ -1,8 +1,10 @@
 //! One file a command, wiring only: a source, the model, an output.
 mod check;
+mod export;
 mod live;
 mod record;
 mod recorded;
+mod replay;
 mod report;
 mod sockets;
 mod sysctl;
@@ -21,6 +23,8 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Sysctl(args) => sysctl::run(&args),
         Command::Record(args) => record::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Check(args) => check::run(&args),
     }
 }

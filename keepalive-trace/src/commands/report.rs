@@ -8,7 +8,7 @@ use crate::{
     cli::ReportArgs,
     model::{book::Book, report::Report, worst},
     output::{self, Look, Printer},
-    recording::Wanted,
+    recording::{Rest, Wanted},
 };
 
 /// Histories on a page, unless somebody wants more.
@@ -43,11 +43,11 @@ fn read(recorded: &Recorded, all: bool, limit: usize) -> Result<Report> {
     let mut book = Book::new(recorded.choice.clone(), all, limit);
     for run in &recorded.set.runs {
         book.begin(run.header.start.clone(), run.header.started_ns);
-        let gaps = recorded.read(run, Wanted::Histories, |event| {
+        let Rest { gaps, stopped_ns } = recorded.read(run, Wanted::Histories, |event| {
             book.note(event);
             Ok(())
         })?;
-        book.end(gaps);
+        book.end(gaps, stopped_ns);
     }
     Ok(book.report())
 }

@@ -4,7 +4,7 @@ mod detail;
 mod json;
 mod listing;
 mod progress;
-mod report;
+pub mod report;
 mod text;
 
 use std::{
@@ -113,6 +113,30 @@ pub fn report_text(report: &Report, wall_clock: bool) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     report::write(report, &report::Clock::new(wall_clock), ("", ""), &mut text)?;
     Ok(text)
+}
+
+/// Events as JSON lines, wherever they go.
+#[derive(Default)]
+pub struct JsonLines {
+    json: json::Json,
+    line: Vec<u8>,
+}
+
+impl JsonLines {
+    /// # Errors
+    /// When `out` can't be written.
+    pub fn write(&mut self, event: &Event, out: &mut impl io::Write) -> Result<()> {
+        self.line.clear();
+        self.json.write(event, &mut self.line)?;
+        out.write_all(&self.line).context("cannot write JSON lines")
+    }
+}
+
+/// Text for a cell of a spreadsheet: nothing in it does anything, there or on a terminal.
+pub fn harmless_cell(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@']);
+    let text = escape(text);
+    if formula { format!("'{text}") } else { text.into_owned() }
 }
 
 /// Whether standard output is a terminal.

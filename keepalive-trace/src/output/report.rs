@@ -3,6 +3,7 @@ mod text;
 
 use jiff::{Timestamp, tz::TimeZone};
 
+pub use text::gap;
 pub(super) use text::{totals, write};
 
 use crate::model::{event::Start, report::Run};

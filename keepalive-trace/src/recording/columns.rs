@@ -8,7 +8,7 @@ use arrow_array::{
     cast::AsArray as _,
     types::{Int32Type, Int64Type, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
 };
-use arrow_schema::{ArrowError, DataType, Field, TimeUnit};
+use arrow_schema::{ArrowError, DataType, TimeUnit};
 use hashbrown::HashMap;
 
 use super::words::{Kind, Way, Word};
@@ -253,47 +253,33 @@ impl<W: Word + 'static> Cell for Words<W> {
     }
 }
 
+/// Columns by their names: a row of them, and all rows that are not written yet.
 macro_rules! columns {
     ($($(#[doc = $doc:literal])+ $name:ident $(as $key:literal)?: $cell:ty,)+) => {
-        /// One event, laid flat.
+        /// A row.
         #[derive(Default)]
         pub(super) struct Row {
-            $($(#[doc = $doc])+ pub(super) $name: Option<<$cell as Cell>::Value>,)+
+            $($(#[doc = $doc])+ pub(super) $name: Option<<$cell as $crate::recording::columns::Cell>::Value>,)+
         }
 
-        /// Events that are not written yet, column by column.
+        /// Rows that are not written yet, column by column.
         #[derive(Default)]
         pub(super) struct Columns {
-            $($name: <$cell as Cell>::Builder,)+
+            $($name: <$cell as $crate::recording::columns::Cell>::Builder,)+
         }
 
         impl Columns {
-            pub(super) fn fields() -> Vec<Field> {
-                vec![$(Field::new(key!($name $($key)?), <$cell as Cell>::data_type(), true)),+]
+            pub(super) fn fields() -> Vec<arrow_schema::Field> {
+                vec![$(arrow_schema::Field::new(key!($name $($key)?), <$cell as $crate::recording::columns::Cell>::data_type(), true)),+]
             }
 
             pub(super) fn push(&mut self, row: Row) {
-                $(<$cell as Cell>::push(&mut self.$name, row.$name);)+
+                $(<$cell as $crate::recording::columns::Cell>::push(&mut self.$name, row.$name);)+
             }
 
             /// All columns, empty again.
-            pub(super) fn finish(&mut self) -> Result<Vec<ArrayRef>, ArrowError> {
-                Ok(vec![$(<$cell as Cell>::finish(&mut self.$name)?),+])
-            }
-        }
-
-        #[expect(dead_code, reason = "the host is in the header as well")]
-        /// A look at a batch. Columns that it doesn't have, or that are of another type, are empty.
-        pub(super) struct View {
-            $(pub(super) $name: Look<$cell>,)+
-        }
-
-        impl View {
-            pub(super) fn of(batch: &RecordBatch, seen: &mut Seen) -> Self {
-                Self {
-                    $($name: Look(batch.column_by_name(key!($name $($key)?))
-                        .and_then(|column| <$cell as Cell>::view(key!($name $($key)?), column, seen))),)+
-                }
+            pub(super) fn finish(&mut self) -> Result<Vec<arrow_array::ArrayRef>, arrow_schema::ArrowError> {
+                Ok(vec![$(<$cell as $crate::recording::columns::Cell>::finish(&mut self.$name)?),+])
             }
         }
     };
@@ -308,6 +294,26 @@ macro_rules! key {
     };
 }
 
+/// A look at a batch, column by column.
+macro_rules! view {
+    ($($(#[doc = $doc:literal])+ $name:ident $(as $key:literal)?: $cell:ty,)+) => {
+        #[expect(dead_code, reason = "the host is in the header as well")]
+        /// A look at a batch. Columns that it doesn't have, or that are of another type, are empty.
+        pub(super) struct View {
+            $(pub(super) $name: Look<$cell>,)+
+        }
+
+        impl View {
+            pub(super) fn of(batch: &RecordBatch, seen: &mut Seen) -> Self {
+                Self {
+                    $($name: Look(batch.column_by_name(key!($name $($key)?))
+                        .and_then(|column| <$cell as $crate::recording::columns::Cell>::view(key!($name $($key)?), column, seen))),)+
+                }
+            }
+        }
+    };
+}
+
 /// A look at a column.
 pub(super) struct Look<C: Cell>(Option<C::View>);
 
@@ -317,7 +323,18 @@ impl<C: Cell> Look<C> {
     }
 }
 
-columns! {
+pub(super) use columns;
+pub(super) use key;
+
+/// Both, of events.
+macro_rules! events {
+    ($($column:tt)+) => {
+        columns! { $($column)+ }
+        view! { $($column)+ }
+    };
+}
+
+events! {
     /// When it happened, by the wall clock: CLOCK_MONOTONIC and the recording's `wall_offset_ns`.
     time: Moment,
     /// What it is: `open`, `owner`, `settings`, `timer`, `probe`, `reply`, `reset`, `end`, `sysctl`, `lost` or `stop`.

@@ -1,8 +1,10 @@
 //! The disk: recordings of events, as streams of Arrow batches. `docs/recording.md` is the format, column by column.
 mod columns;
+mod export;
 mod file;
 mod frame;
 mod header;
+mod histories;
 mod reader;
 mod recorder;
 mod row;
@@ -10,11 +12,12 @@ mod set;
 mod words;
 mod writer;
 
+pub use export::{Events, Format, Table, write_histories};
 pub use file::create;
 pub use header::{Header, SCHEMA};
 pub use reader::{Ending, Found, Reader, Wanted};
 pub use recorder::{Plan, Recorder, Rotation};
-pub use set::{Recording, Set};
+pub use set::{Recording, Rest, Set};
 pub use writer::Writer;
 
 #[cfg(test)]

@@ -86,8 +86,8 @@ pub enum Wanted {
 /// How a file ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The recorder said that this is all.
-    Stopped,
+    /// The recorder said that this is all, at this moment of CLOCK_MONOTONIC, nanoseconds.
+    Stopped { mono_ns: u64 },
     /// The run goes on in another file.
     Rotated,
     /// Without a word; so many bytes at the end are no whole message.
@@ -173,17 +173,18 @@ impl Reader {
         let mut batches =
             Batches { schema: Arc::clone(&self.schema), chosen, dictionaries: HashMap::new(), version: MetadataVersion::V5 };
         let mut seen = Seen::default();
-        let (mut events, mut strange, mut stopped) = (0, 0, false);
+        let (mut events, mut strange, mut stopped) = (0, 0, None);
         progress(self.frames.at);
         let ending = loop {
             let at_byte = self.frames.at;
             let damaged = |why: String| Ending::Damaged { at_byte, why };
             let message = match self.frames.next().with_context(|| format!("cannot read {}", self.path.display()))? {
                 Next::Message(message) => message,
-                Next::End if stopped => break Ending::Stopped,
+                // Where the run's end is there, the file's may be missing.
+                Next::End | Next::Torn(_) if stopped.is_some() => {
+                    break Ending::Stopped { mono_ns: stopped.unwrap_or_default() };
+                }
                 Next::End => break Ending::Rotated,
-                // Only the mark of the end is missing.
-                Next::Torn(_) if stopped => break Ending::Stopped,
                 Next::Torn(bytes) => break Ending::Torn { bytes },
                 Next::Damaged(why) => break damaged(why.to_owned()),
             };
@@ -200,7 +201,7 @@ impl Reader {
                         events += 1;
                         sink(&event)?;
                     }
-                    Read::Stop => stopped = true,
+                    Read::Stop(mono_ns) => stopped = Some(mono_ns),
                     Read::Strange => strange += 1,
                 }
             }

@@ -1,4 +1,7 @@
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 
@@ -9,7 +12,7 @@ use crate::model::{
 };
 
 /// What a file tells.
-fn read(path: &PathBuf) -> Result<(Vec<Event>, Found)> {
+fn read(path: &Path) -> Result<(Vec<Event>, Found)> {
     let mut events = Vec::new();
     let found = Reader::open(path)?.read(
         Wanted::Everything,
@@ -64,6 +67,6 @@ fn every_event_comes_back_as_it_was() {
     assert!(writer.finish(Some((99, wanted.len() as u64))).is_ok());
     let (events, found) = read(&path).unwrap();
     assert_eq!(events, wanted);
-    assert_eq!(found, Found { ending: Ending::Stopped, events: wanted.len() as u64, strange: 0 });
+    assert_eq!(found, Found { ending: Ending::Stopped { mono_ns: 99 }, events: wanted.len() as u64, strange: 0 });
     assert_eq!(Reader::open(&path).unwrap().header, header());
 }

@@ -78,7 +78,8 @@ fn run(run: &Run, clock: &Clock, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-pub(in crate::output) fn gap(gap: &Gap) -> String {
+/// What is missing, in one sentence.
+pub fn gap(gap: &Gap) -> String {
     match gap {
         Gap::Unfinished { file, torn_bytes } => {
             let torn = match torn_bytes {
