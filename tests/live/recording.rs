@@ -57,7 +57,8 @@ impl Folder {
     /// Names of what is in it.
     fn names(&self) -> Result<Vec<String>> {
         let there = fs::read_dir(&self.0).context("cannot list it")?;
-        let mut names: Vec<_> = there.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<Result<_>>()?;
+        let mut names: Vec<_> =
+            there.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<Result<_>>()?;
         names.sort();
         Ok(names)
     }

@@ -10,13 +10,21 @@ mod writes;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, VecDeque},
+    fs::{self, File},
+    io::BufWriter,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    time::Duration,
 };
 
-use keepalive_trace::model::{
-    event::{Attach, Body, Event, Lost, Place, Start},
-    sysctl::Sysctls,
-    verdict::Verdict,
+use anyhow::{Context as _, Result};
+use keepalive_trace::{
+    model::{
+        event::{Attach, Body, Event, Lost, Place, Start},
+        sysctl::Sysctls,
+        verdict::Verdict,
+    },
+    recording::{Header, Writer},
 };
 
 use dice::Dice;
@@ -153,6 +161,55 @@ impl Iterator for Generator {
         self.note(&event);
         Some(event)
     }
+}
+
+/// How a recording is flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// When a batch is full.
+    Full,
+    /// When its oldest event is so old, by the run's own clock: as the recorder does.
+    Every(Duration),
+}
+
+/// Writes a whole run as a recording.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn record(plan: Plan, path: &Path) -> Result<Recorded> {
+    record_at(plan, path, Pace::Full)
+}
+
+/// What a recording came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded {
+    pub events: u64,
+    pub bytes: u64,
+    /// Of the run's own clock.
+    pub took: Duration,
+}
+
+/// The same, flushed as it is said.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn record_at(plan: Plan, path: &Path, pace: Pace) -> Result<Recorded> {
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    let header = Header::of(start(&plan), BEGINS, plan.seed as u32);
+    let mut writer = Writer::begin(BufWriter::new(file), &header)?;
+    let mut generator = Generator::new(plan);
+    let (mut events, mut oldest) = (0, None);
+    while let Some(event) = generator.next() {
+        let age = Duration::from_nanos(event.mono_ns - *oldest.get_or_insert(event.mono_ns));
+        if matches!(pace, Pace::Every(most) if age >= most) {
+            writer.flush()?;
+            oldest = Some(event.mono_ns);
+        }
+        events += u64::from(writer.add(&event)?);
+    }
+    writer.finish(Some((generator.now(), events))).map_err(|(_, error)| error)?;
+    let bytes = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
+    Ok(Recorded { events, bytes, took: Duration::from_nanos(generator.now() - BEGINS) })
 }
 
 fn start(plan: &Plan) -> Start {
