@@ -135,8 +135,8 @@ impl Tools {
 
 /// How many connections ended how: of the JSON lines, or of a report that is still told in words.
 fn verdicts(report: &str) -> Option<Counts> {
-    let lines = report.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    if let Some(verdicts) = lines.filter_map(|line| line.get("verdicts").cloned()).last() {
+    let mut lines = report.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    if let Some(verdicts) = lines.rfind(|line| line.get("verdicts").is_some()).and_then(|line| line.get("verdicts").cloned()) {
         return serde_json::from_value(verdicts).ok();
     }
     let counted = |line: &str| {

@@ -199,7 +199,7 @@ pub fn record_at(plan: Plan, path: &Path, pace: Pace) -> Result<Recorded> {
     let mut writer = Writer::begin(BufWriter::new(file), &header)?;
     let mut generator = Generator::new(plan);
     let (mut events, mut oldest) = (0, None);
-    while let Some(event) = generator.next() {
+    for event in generator.by_ref() {
         let age = Duration::from_nanos(event.mono_ns - *oldest.get_or_insert(event.mono_ns));
         if matches!(pace, Pace::Every(most) if age >= most) {
             writer.flush()?;

@@ -22,7 +22,7 @@ fn the_histories_of_its_events_are_those_that_were_meant() {
         let mut histories: HashMap<_, History> = HashMap::new();
         let mut told: BTreeMap<Verdict, u64> = BTreeMap::new();
         let (mut events, mut last) = (0, 0);
-        while let Some(event) = generator.next() {
+        for event in generator.by_ref() {
             assert!(event.mono_ns >= last, "{event:?} comes too late");
             last = event.mono_ns;
             let Some(connection) = event.body.connection() else {

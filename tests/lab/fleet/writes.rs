@@ -38,7 +38,7 @@ pub fn planned(begins: u64, long: u64, dice: &mut Dice) -> Vec<Plan> {
             refused: number == 4,
             by: Task {
                 pid: 70_000 + number as u32,
-                comm: Comm::from(if number % 2 == 0 { "sysctl" } else { "ansible-playbook" }),
+                comm: Comm::from(if number.is_multiple_of(2) { "sysctl" } else { "ansible-playbook" }),
             },
         }
     };
