@@ -18,6 +18,7 @@ pub mod disguise;
 pub mod event;
 pub mod finding;
 pub mod firewall;
+pub mod fleet;
 pub mod forge;
 pub mod hammer;
 pub mod kill;
