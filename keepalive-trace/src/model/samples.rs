@@ -207,7 +207,7 @@ pub fn healthy() -> History {
 }
 
 /// Both, of a run that lost events, and whose recording ends early.
-pub(super) fn report() -> Report {
+pub fn report() -> Report {
     let Event { mono_ns: started_ns, body: Body::Start(start) } = start() else { panic!("no start") };
     let mut ledger = Ledger::default();
     all().iter().for_each(|event| ledger.note(event));
