@@ -9,7 +9,7 @@ mod lives;
 use std::{env, fs, hint::black_box, time::Duration};
 
 use anyhow::{Context as _, Result};
-use keepalive_trace::model::{owner::Owners, sighting::Sighting, tracker::Tracker};
+use keepalive_trace::model::{ledger::Ledger, owner::Owners, sighting::Sighting, tracker::Tracker};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::json;
 
@@ -27,24 +27,25 @@ fn main() -> Result<()> {
 
     let base = peak_bytes()?;
     let started = user_time()?;
+    let mut ledger = Ledger::default();
     let mut tracker = Tracker::new(lives::HZ, capacity as usize, Owners::default());
     let (mut told, mut sightings, mut events, mut forgotten) = (Vec::new(), 0_u64, 0, 0);
     lives::crowd(connections, |sighting: &Sighting| {
         tracker.see(sighting, &mut told);
         sightings += 1;
         events += told.len();
-        told.clear();
+        told.drain(..).for_each(|event| ledger.note(&event));
         forgotten += tracker.take_forgotten().map_or(0, |lost| lost.count);
     });
     tracker.settle(u64::MAX, &mut told);
     events += told.len();
+    told.iter().for_each(|event| ledger.note(event));
     let user = (user_time()? - started).saturating_sub(alone);
     let bytes = peak_bytes()? - base;
 
-    let stop = tracker.stop(0);
-    let ended: u64 = stop.verdicts.values().sum();
+    let ended: u64 = ledger.verdicts.values().sum();
     let line = json!({
-        "connections": stop.connections, "kept": tracker.histories().count(), "ended": ended, "forgotten": forgotten,
+        "connections": ledger.connections, "kept": tracker.histories().count(), "ended": ended, "forgotten": forgotten,
         "sightings": sightings, "events": events, "bytes": bytes, "user_ns": user.as_nanos() as u64,
     });
     println!("{line}");

@@ -4,7 +4,7 @@
 //! host or a tool beyond a bare kernel. The provocations are [`pair`], [`peer`], [`busy`], [`forge`], [`kill`] and [`network`], and
 //! [`role`] has processes of its own where it matters who holds a socket. The independent witnesses are [`capture`] (the wire),
 //! [`application`] (the errno), [`counters`] (TcpExt), [`timer`] and [`diag`] (what `ss -o` shows). [`tracer`] is the one who stands
-//! trial, and [`listing`] too; [`schema`] is what they have promised to say.
+//! trial, and [`listing`] and [`recorded`] too; [`schema`] is what they have promised to say.
 
 pub mod application;
 pub mod bpf;
@@ -18,6 +18,7 @@ pub mod disguise;
 pub mod event;
 pub mod finding;
 pub mod firewall;
+pub mod fleet;
 pub mod forge;
 pub mod hammer;
 pub mod kill;
@@ -31,6 +32,7 @@ pub mod packet;
 pub mod pair;
 pub mod peer;
 pub mod puppet;
+pub mod recorded;
 pub mod role;
 pub mod schema;
 pub mod sockopt;

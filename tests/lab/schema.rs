@@ -39,6 +39,37 @@ mod tests {
         r#""origin":{"time":"socket","intvl":"sysctl","probes":"socket"}"#
     );
 
+    /// As the golden tests of `report --json` have them.
+    const HISTORY: &str = concat!(
+        r#"{"event":"history","run":0,"host":"db1","conn":"00000000000000ab","ip":4,"laddr":"10.0.0.5","#,
+        r#""lport":51334,"raddr":"10.0.0.9","rport":5432,"netns":4026531840,"pid":812,"comm":"app","holders":2,"#,
+        r#""cgroup":"/system.slice/app.service","how":"connect","connect_us":312,"#,
+        r#""opened_at":"1970-01-01T00:00:02.000000000Z","opened_mono_ns":2000000000,"#,
+        r#""last_at":"1970-01-01T00:00:06.250000007Z","last_mono_ns":6250000007,"verdict":"keepalive-timeout","#,
+        r#""errno":"ETIMEDOUT","#,
+        r#""why":"3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection","#,
+        r#""probes_sent":2,"answered":1,"unanswered":1,"pending":0,"keepalive":true,"time_s":1,"intvl_s":1,"#,
+        r#""probes":3,"user_timeout_ms":0,"origin":{"time":"socket","intvl":"socket","probes":"sysctl"},"#,
+        r#""chapters":[{"what":"settings","from":"1970-01-01T00:00:03.000000007Z","#,
+        r#""to":"1970-01-01T00:00:03.000000007Z","via":"setsockopt","by_pid":812,"by_comm":"app","#,
+        r#""keepalive":true,"time_s":1,"intvl_s":1,"probes":3,"user_timeout_ms":0,"origin":{"time":"socket","#,
+        r#""intvl":"socket","probes":"sysctl"}},{"what":"settings","from":"1970-01-01T00:00:04.200000007Z","#,
+        r#""to":"1970-01-01T00:00:04.200000007Z","via":"sysctl","waited_ms":100,"by_pid":77,"by_comm":"sysctl","#,
+        r#""keepalive":true,"time_s":1,"intvl_s":1,"probes":3,"user_timeout_ms":0,"origin":{"time":"socket","#,
+        r#""intvl":"socket","probes":"sysctl"}},{"what":"round","from":"1970-01-01T00:00:05.000000007Z","#,
+        r#""to":"1970-01-01T00:00:05.250000007Z","probes_sent":2,"of":3,"dropped_locally":0,"reply":{"n":2,"#,
+        r#""kind":"ack","rtt_us":4000,"precision":"jiffy","missed":1}},{"what":"silent","#,
+        r#""from":"1970-01-01T00:00:05.500000007Z","to":"1970-01-01T00:00:05.500000007Z","#,
+        r#""outcome":"data-in-flight","times":1}]}"#,
+    );
+    const REPORT: &str = concat!(
+        r#"{"event":"report","schema":1,"events":13,"lost":7,"lost_where":{"ring-buffer":7},"connections":1,"#,
+        r#""ended":1,"verdicts":{"keepalive-timeout":1},"histories":2,"more":0,"fine":0,"runs":[{"host":"db1","#,
+        r#""kernel":"6.18.15","version":"0.1.0","started_at":"1970-01-01T00:00:01.000000007Z","#,
+        r#""until":"1970-01-01T00:00:08.000000007Z","events":13,"lost":7,"lost_where":{"ring-buffer":7},"#,
+        r#""gaps":[{"kind":"unfinished","file":"db1.kat","torn_bytes":3}]}]}"#,
+    );
+
     fn refusal(line: &str) -> String {
         check(line).map_or_else(|error| format!("{error:#}"), |()| String::new())
     }
@@ -59,6 +90,12 @@ mod tests {
             format!(r#"{{"event":"end",{TIME},{ENDS},"verdict":"local-close","probes_sent":0,"unanswered":0,"why":"Closed."}}"#),
             format!(r#"{{"event":"lost",{TIME},"count":3,"where":"ring-buffer"}}"#),
             format!(r#"{{"event":"stop",{TIME},"events":2,"lost":0,"connections":1,"verdicts":{{"peer-close":1}}}}"#),
+            HISTORY.to_owned(),
+            HISTORY
+                .replace(r#""what":"silent","#, r#""what":"healthy","rounds":3,"slowest_us":0,"#)
+                .replace(r#","outcome":"data-in-flight","times":1"#, ""),
+            REPORT.to_owned(),
+            REPORT.replace(r#""kind":"unfinished","file":"db1.kat","torn_bytes":3"#, r#""kind":"missing","first":2,"last":3"#),
         ] {
             assert_eq!(refusal(&line), "", "{line}");
         }
@@ -76,6 +113,11 @@ mod tests {
             (format!(r#"{{"event":"open",{TIME},{ENDS},"how":"accept"}}"#), "origin"),
             (format!(r#"{{"event":"open",{TIME},{ENDS},{SETTINGS},"how":"accept","connect_us":1}}"#), "how"),
             (format!(r#"{{"event":"stop",{TIME},"events":2,"lost":0,"connections":1,"verdicts":{{"boredom":1}}}}"#), "boredom"),
+            (r#"{"event":"lost","count":3,"where":"reader"}"#.to_owned(), "time"),
+            (HISTORY.replace(r#""times":1"#, r#""times":1,"extra":1"#), "extra"),
+            (HISTORY.replace(r#""why":"#, r#""because":"#), "because"),
+            (REPORT.replace(r#""torn_bytes":3"#, r#""first":3"#), "gaps"),
+            (REPORT.replace(r#""fine":0,"#, ""), "fine"),
             (r#"{"event":"lost","time":"yesterday","mono_ns":1,"count":3,"where":"reader"}"#.to_owned(), "yesterday"),
         ] {
             let refusal = refusal(&line);

@@ -16,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{clock, event::Event, netns::Id, pair::Connection};
+use crate::{clock, event::Event, netns::Id, pair::Connection, recorded::Recorded};
 
 mod heard;
 
@@ -74,12 +74,13 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// A running `keepalive-trace trace --json --all`, or `keepalive-trace sysctl --json`.
+/// A running `keepalive-trace trace --json --all`, which records itself too, or `keepalive-trace sysctl --json`.
 pub struct Tracer {
     child: Child,
     heard: Arc<Heard>,
     output: Option<JoinHandle<()>>,
     errors: Option<JoinHandle<String>>,
+    recorded: Option<Recorded>,
 }
 
 /// What a tracer left when it had ended.
@@ -104,17 +105,20 @@ impl Tracer {
     /// Starts `sysctl` with these further arguments, and waits until it watches.
     pub fn watch_sysctls(attach: Attach, arguments: &[&str]) -> Result<Self> {
         let arguments = [&["sysctl", "--json", "--attach", attach.name()], arguments].concat();
-        let tracer = Self::run(command(&arguments))?;
+        let tracer = Self::run(command(&arguments), None)?;
         tracer.wait_for("its start line", PATIENCE, |events| !events.is_empty())?;
         Ok(tracer)
     }
 
     /// Starts it and waits for nothing.
     pub fn spawn(attach: Attach, arguments: &[&str]) -> Result<Self> {
-        Self::run(command(&[&["trace", "--json", "--all", "--attach", attach.name()], arguments].concat()))
+        let recorded = Recorded::of(arguments);
+        let mut command = command(&[&["trace", "--json", "--all", "--attach", attach.name()], arguments].concat());
+        command.args(recorded.arguments());
+        Self::run(command, Some(recorded))
     }
 
-    fn run(mut command: Command) -> Result<Self> {
+    fn run(mut command: Command, recorded: Option<Recorded>) -> Result<Self> {
         let mut child = command.spawn().with_context(|| format!("cannot start {}", binary().display()))?;
         let heard = Arc::new(Heard::default());
         let stdout = child.stdout.take().context("no stdout")?;
@@ -128,7 +132,7 @@ impl Tracer {
             let _ = stderr.read_to_string(&mut text);
             text
         });
-        Ok(Self { child, heard, output: Some(output), errors: Some(errors) })
+        Ok(Self { child, heard, output: Some(output), errors: Some(errors), recorded })
     }
 
     /// Fails where a line about this namespace was not as published. What it says of others is for others to hold, and for
@@ -226,7 +230,7 @@ impl Tracer {
         self.wait()
     }
 
-    /// Waits for it to end by itself. Fails where any line was not as published.
+    /// Waits for it to end by itself. Fails where any line was not as published, or its recording doesn't tell the same.
     pub fn wait(mut self) -> Result<Finished> {
         // Its output ends when it does.
         let start = clock::now();
@@ -248,6 +252,9 @@ impl Tracer {
         let status = self.child.wait().context("cannot wait for the tracer")?;
         let errors = self.errors.take().context("stderr was read before")?;
         let errors = errors.join().map_err(|_| anyhow!("the thread that reads stderr panicked"))?;
+        if let Some(recorded) = self.recorded.take().filter(|_| status.success() && !events.is_empty()) {
+            recorded.tells(&events).context("live and recorded disagree")?;
+        }
         Ok(Finished { events, status, errors })
     }
 }

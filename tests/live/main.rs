@@ -15,6 +15,7 @@ mod ledger;
 mod lint;
 mod outcomes;
 mod owners;
+mod recording;
 mod refusals;
 mod replies;
 mod resets;
@@ -41,7 +42,7 @@ use libtest_mimic::{Arguments, Trial};
 /// What the machine's environment holds where these tests may run.
 const PERMISSION: &str = "KEEPALIVE_TRACE_LAB";
 
-const THEMES: [(&str, &[Test]); 30] = [
+const THEMES: [(&str, &[Test]); 31] = [
     ("outcomes", outcomes::TESTS),
     ("silences", silences::TESTS),
     ("tuples", tuples::TESTS),
@@ -69,6 +70,7 @@ const THEMES: [(&str, &[Test]); 30] = [
     ("skips", skips::TESTS),
     ("room", room::TESTS),
     ("conduct", conduct::TESTS),
+    ("recording", recording::TESTS),
     ("refusals", refusals::TESTS),
     ("check", check::TESTS),
     ("sysctl", sysctl::TESTS),

@@ -12,7 +12,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Task {
-    /// Bring what building and testing need: rust-src, bpf-linker, QEMU, busybox, kernels
+    /// Bring what building and testing need: rust-src, bpf-linker, QEMU, busybox, kernels; pyarrow, DuckDB and ClickHouse, Chromium,
+    /// tshark
     Setup(SetupOptions),
     /// Build the static release binary into target/dist
     Build,
@@ -34,7 +35,7 @@ pub struct SetupOptions {
     /// Only these kernel series (5.10, 6.1, 6.12, 6.18, or 7.x for the newest 7); may be repeated
     #[arg(long = "kernel", value_name = "SERIES", value_parser = series)]
     pub kernels: Vec<String>,
-    /// Only what building needs: no QEMU, no kernels
+    /// Only what building needs: no QEMU, no kernels, no tools of the tests
     #[arg(long)]
     pub no_vm: bool,
     /// Look for newer kernels than the cached ones

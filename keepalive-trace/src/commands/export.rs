@@ -17,7 +17,7 @@ use crate::{
         ledger::Ledger,
     },
     output::{self, JsonLines},
-    recording::{self, Events, Table, Wanted},
+    recording::{self, Events, Rest, Table, Wanted},
 };
 
 pub fn run(args: &ExportArgs) -> Result<ExitCode> {
@@ -73,7 +73,7 @@ fn write(args: &ExportArgs, format: Format, out: impl Write + Send) -> Result<()
         (None, false) => event_lines(&recorded, &mut out)?,
         (None, true) => {
             let report = book(&recorded)?;
-            drop(report);
+            output::history_lines(&report, &mut out)?;
         }
         (Some(format), false) => events(&recorded, Table::of_events(&mut out, format, output::harmless_cell)?)?,
         (Some(format), true) => {
@@ -92,12 +92,12 @@ fn book(recorded: &Recorded) -> Result<crate::model::report::Report> {
     let mut book = Book::new(recorded.choice.clone(), true, usize::MAX);
     for run in &recorded.set.runs {
         book.begin(run.header.start.clone(), run.header.started_ns);
-        let gaps = recorded.read(run, Wanted::Histories, |event| {
+        let Rest { gaps, stopped_ns } = recorded.read(run, Wanted::Histories, |event| {
             book.note(event);
             Ok(())
         })?;
         gaps.iter().for_each(|gap| output::note(&format!("note: {}", output::report::gap(gap))));
-        book.end(gaps);
+        book.end(gaps, stopped_ns);
     }
     Ok(book.report())
 }
@@ -133,7 +133,7 @@ fn each_run(
     for run in recorded.set.runs.iter().filter(|run| recorded.choice.host(&run.header.start.host)) {
         let offset = run.header.start.wall_offset_ns;
         write(run, &mut |sink| {
-            let gaps = recorded
+            let Rest { gaps, stopped_ns: _ } = recorded
                 .read(run, Wanted::Everything, |event| if recorded.choice.event(event, offset) { sink(event) } else { Ok(()) })?;
             gaps.iter().for_each(|gap| output::note(&format!("note: {}", output::report::gap(gap))));
             Ok(())

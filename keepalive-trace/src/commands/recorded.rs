@@ -5,9 +5,9 @@ use anyhow::{Result, bail};
 
 use crate::{
     cli::ChoiceArgs,
-    model::{choice::Choice, event::Event, report::Gap},
+    model::{choice::Choice, event::Event},
     output::{self, Bar},
-    recording::{Recording, Set, Wanted},
+    recording::{Recording, Rest, Set, Wanted},
 };
 
 /// So many complaints of one kind are made one by one.
@@ -44,7 +44,7 @@ impl Recorded {
     ///
     /// # Errors
     /// When a file can't be read, or `sink` fails.
-    pub fn read(&self, run: &Recording, wanted: Wanted, sink: impl FnMut(&Event) -> Result<()>) -> Result<Vec<Gap>> {
+    pub fn read(&self, run: &Recording, wanted: Wanted, sink: impl FnMut(&Event) -> Result<()>) -> Result<Rest> {
         run.read(wanted, sink, |bytes| self.bar.advance(bytes))
     }
 

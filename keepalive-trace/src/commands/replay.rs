@@ -13,7 +13,7 @@ use crate::{
         worst,
     },
     output::{self, Look, Printer, report},
-    recording::{Recording, Wanted},
+    recording::{Recording, Rest, Wanted},
 };
 
 pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
@@ -42,7 +42,7 @@ fn play_run(args: &ReplayArgs, recorded: &Recorded, run: &Recording) -> Result<(
     let mut book = Book::new(recorded.choice.clone(), args.histories, limit);
     book.begin(start.clone(), run.header.started_ns);
     let (mut ledger, mut shown, mut pace) = (Ledger::default(), 0, args.speed.map(Pace::new));
-    let gaps = recorded.read(run, Wanted::Everything, |event| {
+    let Rest { gaps, stopped_ns } = recorded.read(run, Wanted::Everything, |event| {
         book.note(event);
         if !recorded.choice.event(event, start.wall_offset_ns) {
             return Ok(());
@@ -60,8 +60,9 @@ fn play_run(args: &ReplayArgs, recorded: &Recorded, run: &Recording) -> Result<(
         Ok(())
     })?;
     gaps.iter().for_each(|gap| output::note(&format!("note: {}", report::gap(gap))));
-    book.end(gaps);
-    screen.show(&Event { mono_ns: ledger.last_ns, body: Body::Stop(ledger.stop(shown)) })?;
+    book.end(gaps, stopped_ns);
+    let mono_ns = stopped_ns.unwrap_or(ledger.last_ns).max(run.header.started_ns);
+    screen.show(&Event { mono_ns, body: Body::Stop(ledger.stop(shown)) })?;
     screen.report(&book.report())?;
     screen.flush()
 }

@@ -1,14 +1,17 @@
 //! `report`: what became of the connections of recordings.
-use std::process::ExitCode;
+use std::{
+    io::{self, BufWriter, Write as _},
+    process::ExitCode,
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::recorded::Recorded;
 use crate::{
     cli::ReportArgs,
     model::{book::Book, report::Report, worst},
     output::{self, Look, Printer},
-    recording::Wanted,
+    recording::{self, Rest, Wanted},
 };
 
 /// Histories on a page, unless somebody wants more.
@@ -30,7 +33,20 @@ fn tell(args: &ReportArgs) -> Result<()> {
         (true, None) => usize::MAX,
         (false, None) => worst::FEW,
     });
+    let page = args.html.as_ref().map(|path| recording::create(path, args.force)).transpose()?;
     let report = read(&recorded, all, limit)?;
+    if let Some(page) = page {
+        let mut out = BufWriter::new(page);
+        output::page(&report, &mut out)?;
+        out.flush().context("cannot write the page")?;
+        return recorded.end();
+    }
+    if args.json {
+        let mut out = BufWriter::new(io::stdout().lock());
+        output::report_json(&report, &mut out)?;
+        out.flush().context("cannot write to standard output")?;
+        return recorded.end();
+    }
     let look = Look { json: false, wide: false, reports: true, wall_clock: !args.timestamp, colors: args.color.into() };
     let mut printer = Printer::new(&look);
     printer.report(&report)?;
@@ -43,11 +59,11 @@ fn read(recorded: &Recorded, all: bool, limit: usize) -> Result<Report> {
     let mut book = Book::new(recorded.choice.clone(), all, limit);
     for run in &recorded.set.runs {
         book.begin(run.header.start.clone(), run.header.started_ns);
-        let gaps = recorded.read(run, Wanted::Histories, |event| {
+        let Rest { gaps, stopped_ns } = recorded.read(run, Wanted::Histories, |event| {
             book.note(event);
             Ok(())
         })?;
-        book.end(gaps);
+        book.end(gaps, stopped_ns);
     }
     Ok(book.report())
 }

@@ -90,14 +90,15 @@ impl Book {
         }
     }
 
-    /// The run is over, as far as it is known.
-    pub fn end(&mut self, gaps: Vec<Gap>) {
+    /// The run is over, as far as it is known: at this moment, nanoseconds of CLOCK_MONOTONIC.
+    pub fn end(&mut self, gaps: Vec<Gap>, stopped_ns: Option<u64>) {
         self.ended.clear();
         for (_, page) in std::mem::take(&mut self.living) {
             self.close(page);
         }
         if let Some(run) = self.runs.last_mut() {
             run.gaps = gaps;
+            stopped_ns.into_iter().for_each(|ns| run.ledger.close(ns));
         }
     }
 

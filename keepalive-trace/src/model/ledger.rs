@@ -33,6 +33,11 @@ impl Ledger {
         }
     }
 
+    /// The run ended.
+    pub fn close(&mut self, mono_ns: u64) {
+        self.last_ns = self.last_ns.max(mono_ns);
+    }
+
     /// All that was lost.
     pub fn lost(&self) -> u64 {
         self.lost.values().sum()

@@ -9,7 +9,9 @@ use super::{
     },
     finding::Finding,
     history::History,
+    ledger::Ledger,
     owner::{Comm, Owner, Task},
+    report::{Gap, Report, Run},
     settings::{Origin, Settings, Sourced},
     state::State,
     sysctl::{Deadlines, Following, Name, Sysctls, Write},
@@ -202,4 +204,16 @@ pub fn healthy() -> History {
     history.apply(&Event { mono_ns: SECOND, body: Body::Open(connection(), open) });
     history.apply(&Event { mono_ns: 2 * SECOND, body: Body::End(connection(), end) });
     history
+}
+
+/// Both, of a run that lost events, and whose recording ends early.
+pub fn report() -> Report {
+    let Event { mono_ns: started_ns, body: Body::Start(start) } = start() else { panic!("no start") };
+    let mut ledger = Ledger::default();
+    all().iter().for_each(|event| ledger.note(event));
+    let gap = Gap::Unfinished { file: "db1.kat".to_owned(), torn_bytes: 3 };
+    let run = Run { start, started_ns, ledger, gaps: vec![gap] };
+    let (bad, good) = (history(), healthy());
+    let cgroup = connection().cgroup;
+    Report::of(run, [(&good, None), (&bad, cgroup)].into_iter(), true, usize::MAX)
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
-use super::Format;
+use super::{Format, harmless::json_line};
 use crate::model::{
     event::{Attach, Body, Changed, Connection, End, Event, Family, Lost, Open, Probe, Reply, Reset, Start, Stop, Timer, Via},
     owner::{Owner, Task},
@@ -17,7 +17,7 @@ use crate::model::{
 };
 
 /// The version of what the keys mean.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
 
 #[derive(Debug, Default)]
 pub(super) struct Json {
@@ -32,19 +32,10 @@ impl Format for Json {
         }
         let offset = self.wall_offset_ns;
         match &event.body {
-            Body::Sysctl(write, following) => {
-                serde_json::to_writer(&mut *out, &sysctl::write(write, following.as_ref(), offset))?;
-            }
-            Body::Namespace(namespace) => {
-                serde_json::to_writer(&mut *out, &sysctl::namespace(namespace, event.mono_ns, offset))?;
-            }
-            body => serde_json::to_writer(
-                &mut *out,
-                &Line { mono_ns: event.mono_ns, time: wall_time(event.mono_ns, offset), ..line(body) },
-            )?,
+            Body::Sysctl(write, following) => json_line(out, &sysctl::write(write, following.as_ref(), offset)),
+            Body::Namespace(namespace) => json_line(out, &sysctl::namespace(namespace, event.mono_ns, offset)),
+            body => json_line(out, &Line { mono_ns: event.mono_ns, time: wall_time(event.mono_ns, offset), ..line(body) }),
         }
-        out.push(b'\n');
-        Ok(())
     }
 }
 

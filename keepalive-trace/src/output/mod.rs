@@ -1,6 +1,7 @@
 //! Paper and screen: the only place that writes for people and for other programs.
 mod columns;
 mod detail;
+mod harmless;
 mod json;
 mod listing;
 mod progress;
@@ -8,7 +9,6 @@ pub mod report;
 mod text;
 
 use std::{
-    borrow::Cow,
     io::{self, BufWriter, IsTerminal as _, Stdout, Write as _},
     os::fd::AsFd as _,
 };
@@ -16,8 +16,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+pub use harmless::escape;
 pub use listing::Listing;
 pub use progress::{Bar, Meter};
+pub use report::{history_lines, page, report_json};
 
 #[cfg(test)]
 use crate::model::samples;
@@ -206,34 +208,4 @@ pub fn log_to_stderr(verbose: u8) {
         _ => log::LevelFilter::Debug,
     };
     env_logger::Builder::new().filter_module("keepalive_trace", level).init();
-}
-
-/// Text from outside, made harmless: control characters, and those that turn or hide text, are escaped.
-pub fn escape(text: &str) -> Cow<'_, str> {
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Cow::Borrowed(text);
-    }
-    let harmful = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if harmful(c) {
-            escaped.extend(c.escape_default());
-        } else {
-            escaped.push(c);
-        }
-    }
-    Cow::Owned(escaped)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn terminal_escapes_and_hidden_marks_are_made_visible() {
-        assert_eq!(escape("ok \u{1b}[31m\n\u{202e}x"), "ok \\u{1b}[31m\\n\\u{202e}x");
-        assert_eq!(escape("naïve-日本"), "naïve-日本");
-    }
 }

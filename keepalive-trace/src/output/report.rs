@@ -1,8 +1,12 @@
 //! What is told when runs are over, live or from recordings.
+mod json;
+mod page;
 mod text;
 
 use jiff::{Timestamp, tz::TimeZone};
 
+pub use json::{history_lines, report_json};
+pub use page::page;
 pub use text::gap;
 pub(super) use text::{totals, write};
 

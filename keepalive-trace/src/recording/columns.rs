@@ -38,7 +38,7 @@ pub(super) trait Cell {
 
 /// Dictionaries that were read before, by their column: most stay the same from batch to batch.
 #[derive(Default)]
-pub(super) struct Seen(HashMap<&'static str, (ArrayRef, Rc<dyn Any>)>);
+pub(super) struct Seen(HashMap<&'static str, (StringArray, Rc<dyn Any>)>);
 
 /// Numbers.
 pub(super) struct Number<T>(PhantomData<T>);
@@ -234,17 +234,18 @@ impl<W: Word + 'static> Cell for Words<W> {
 
     fn view(name: &'static str, column: &ArrayRef, seen: &mut Seen) -> Option<Self::View> {
         let column = column.as_dictionary_opt::<UInt16Type>()?;
-        let values = column.values();
+        let values = column.values().as_string_opt::<i32>()?;
         if let Some((before, words)) = seen.0.get(name)
-            && Arc::ptr_eq(before, values)
+            && before.values().ptr_eq(values.values())
+            && before.offsets().ptr_eq(values.offsets())
             && let Ok(words) = Rc::clone(words).downcast::<Vec<Option<W>>>()
         {
             return Some((column.keys().clone(), words));
         }
-        let words = values.as_string_opt::<i32>()?.iter().map(|word| W::parse(word?)).collect();
+        let words = values.iter().map(|word| W::parse(word?)).collect();
         let words: Rc<Vec<Option<W>>> = Rc::new(words);
         let shared: Rc<dyn Any> = Rc::<Vec<Option<W>>>::clone(&words);
-        seen.0.insert(name, (Arc::clone(values), shared));
+        seen.0.insert(name, (values.clone(), shared));
         Some((column.keys().clone(), words))
     }
 

@@ -1,9 +1,11 @@
 //! Recordings as tables for other tools: a row an event, or a row a connection.
 use std::{collections::HashMap, io::Write, sync::Arc};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use arrow_array::{
-    Array, ArrayRef, DictionaryArray, RecordBatch, StringArray, UInt64Array, cast::AsArray as _, types::UInt16Type,
+    Array, ArrayRef, ArrowPrimitiveType, RecordBatch,
+    cast::AsArray as _,
+    types::{Int32Type, Int64Type, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
 };
 use arrow_ipc::{
     CompressionType, MetadataVersion,
@@ -47,8 +49,8 @@ pub struct Table<W: Write + Send> {
 enum Sink<W: Write + Send> {
     Parquet(Box<ArrowWriter<W>>),
     /// With how text is made harmless.
-    Csv(arrow_csv::Writer<W>, fn(&str) -> String),
-    Arrows(StreamWriter<W>),
+    Csv(Box<csv::Writer<W>>, fn(&str) -> String),
+    Arrows(Box<StreamWriter<W>>),
 }
 
 impl<W: Write + Send> Table<W> {
@@ -81,12 +83,18 @@ impl<W: Write + Send> Table<W> {
                 let writer = ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties)).context("cannot write Parquet")?;
                 Sink::Parquet(Box::new(writer))
             }
-            Format::Csv => Sink::Csv(arrow_csv::WriterBuilder::new().with_header(true).build(out), harmless),
+            Format::Csv => {
+                let mut writer = csv::Writer::from_writer(out);
+                let names = schema.fields().iter().map(|field| field.name());
+                writer.write_record(names).context("cannot write CSV")?;
+                Sink::Csv(Box::new(writer), harmless)
+            }
             Format::Arrows => {
                 let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5)
                     .and_then(|options| options.try_with_compression(Some(CompressionType::ZSTD)))
                     .context("cannot set up compression")?;
-                Sink::Arrows(StreamWriter::try_new_with_options(out, &schema, options).context("cannot write Arrow")?)
+                let writer = StreamWriter::try_new_with_options(out, &schema, options).context("cannot write Arrow")?;
+                Sink::Arrows(Box::new(writer))
             }
         };
         Ok(Self { schema, sink })
@@ -95,7 +103,7 @@ impl<W: Write + Send> Table<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         match &mut self.sink {
             Sink::Parquet(writer) => writer.write(batch).context("cannot write Parquet"),
-            Sink::Csv(writer, harmless) => writer.write(&readable(batch, *harmless)?).context("cannot write CSV"),
+            Sink::Csv(writer, harmless) => lines(batch, writer, *harmless),
             Sink::Arrows(writer) => writer.write(batch).context("cannot write Arrow"),
         }
     }
@@ -105,7 +113,7 @@ impl<W: Write + Send> Table<W> {
     pub fn finish(self) -> Result<()> {
         match self.sink {
             Sink::Parquet(writer) => writer.close().map(|_| ()).context("cannot write Parquet"),
-            Sink::Csv(writer, _) => writer.into_inner().flush().context("cannot write CSV"),
+            Sink::Csv(mut writer, _) => writer.flush().context("cannot write CSV"),
             Sink::Arrows(mut writer) => writer.finish().context("cannot write Arrow"),
         }
     }
@@ -155,25 +163,82 @@ pub fn write_histories<W: Write + Send>(told: &[Told], runs: &[Run], table: &mut
     Ok(())
 }
 
-/// For people and their spreadsheets: ids as everywhere else, and text that does nothing.
-fn readable(batch: &RecordBatch, harmless: fn(&str) -> String) -> Result<RecordBatch> {
-    let mut fields = Vec::new();
-    let mut columns: Vec<ArrayRef> = Vec::new();
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        let (kind, column): (DataType, ArrayRef) = if field.name() == "conn" {
-            let ids: &UInt64Array = column.as_primitive();
-            (DataType::Utf8, Arc::new(ids.iter().map(|id| Some(format!("{:016x}", id?))).collect::<StringArray>()))
-        } else if let Some(texts) = column.as_string_opt::<i32>() {
-            (DataType::Utf8, Arc::new(texts.iter().map(|text| text.map(harmless)).collect::<StringArray>()))
-        } else if let Some(words) = column.as_dictionary_opt::<UInt16Type>() {
-            let texts: StringArray = words.values().as_string::<i32>().iter().map(|text| text.map(harmless)).collect();
-            let words = DictionaryArray::try_new(words.keys().clone(), Arc::new(texts)).context("cannot lay out a batch")?;
-            (words.data_type().clone(), Arc::new(words))
-        } else {
-            (field.data_type().clone(), Arc::clone(column))
-        };
-        fields.push(Field::new(field.name(), kind, true));
-        columns.push(column);
+/// What a cell of a column says, row by row; nothing where it is empty.
+type Cells<'a> = Box<dyn Fn(usize) -> String + 'a>;
+
+/// For people and their spreadsheets: ids and times as everywhere else, and text that does nothing.
+fn cells<'a>(name: &str, column: &'a ArrayRef, harmless: fn(&str) -> String) -> Result<Cells<'a>> {
+    fn numbers<'a, T: ArrowPrimitiveType>(column: &'a ArrayRef, text: impl Fn(T::Native) -> String + 'a) -> Cells<'a> {
+        let column = column.as_primitive::<T>();
+        Box::new(move |row| if column.is_null(row) { String::new() } else { text(column.value(row)) })
     }
-    RecordBatch::try_new(Schema::new(fields).into(), columns).context("cannot lay out a batch")
+    Ok(match column.data_type() {
+        DataType::UInt64 if name == "conn" => numbers::<UInt64Type>(column, |id| format!("{id:016x}")),
+        DataType::UInt8 => numbers::<UInt8Type>(column, |value| value.to_string()),
+        DataType::UInt16 => numbers::<UInt16Type>(column, |value| value.to_string()),
+        DataType::UInt32 => numbers::<UInt32Type>(column, |value| value.to_string()),
+        DataType::UInt64 => numbers::<UInt64Type>(column, |value| value.to_string()),
+        DataType::Int32 => numbers::<Int32Type>(column, |value| value.to_string()),
+        DataType::Int64 => numbers::<Int64Type>(column, |value| value.to_string()),
+        DataType::Timestamp(..) => numbers::<TimestampNanosecondType>(column, |ns| {
+            jiff::Timestamp::from_nanosecond(ns.into()).map_or_else(|_| String::new(), |time| format!("{time:.9}"))
+        }),
+        DataType::Boolean => {
+            let column = column.as_boolean();
+            Box::new(move |row| if column.is_null(row) { String::new() } else { column.value(row).to_string() })
+        }
+        DataType::Utf8 => {
+            let column = column.as_string::<i32>();
+            Box::new(move |row| if column.is_null(row) { String::new() } else { harmless(column.value(row)) })
+        }
+        DataType::Dictionary(..) => {
+            let column = column.as_dictionary::<UInt16Type>();
+            let words: Vec<_> = column.values().as_string::<i32>().iter().map(|word| word.map(harmless)).collect();
+            let word = move |row| words.get(usize::from(column.keys().value(row))).cloned().flatten();
+            Box::new(move |row| if column.is_null(row) { String::new() } else { word(row).unwrap_or_default() })
+        }
+        other => bail!("no column is of the type {other}"),
+    })
+}
+
+/// Writes the rows of a batch.
+fn lines<W: Write>(batch: &RecordBatch, writer: &mut csv::Writer<W>, harmless: fn(&str) -> String) -> Result<()> {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns());
+    let columns = columns.map(|(field, column)| cells(field.name(), column, harmless)).collect::<Result<Vec<_>>>()?;
+    for row in 0..batch.num_rows() {
+        writer.write_record(columns.iter().map(|cell| cell(row))).context("cannot write CSV")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the document names types.
+    fn named(kind: &DataType) -> String {
+        match kind {
+            DataType::Boolean => "bool".to_owned(),
+            DataType::Utf8 => "text".to_owned(),
+            DataType::Timestamp(..) => "timestamp".to_owned(),
+            DataType::Dictionary(..) => "word".to_owned(),
+            number => number.to_string().to_lowercase(),
+        }
+    }
+
+    #[test]
+    fn every_column_is_documented_with_its_type() {
+        let document = include_str!("../../../docs/recording.md");
+        let (_, document) = document.split_once("## Columns").unwrap();
+        let (events, rest) = document.split_once("## Histories").unwrap();
+        for (fields, table) in [(Columns::fields(), events), (histories::Columns::fields(), rest)] {
+            let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| `")).collect();
+            assert_eq!(rows.len(), fields.len());
+            for (field, row) in fields.iter().zip(rows) {
+                let begin = format!("| `{}` | {} | ", field.name(), named(field.data_type()));
+                assert!(row.starts_with(&begin), "{begin}: {row}");
+            }
+        }
+    }
 }

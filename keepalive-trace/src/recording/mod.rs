@@ -19,7 +19,7 @@ pub use file::create;
 pub use header::{Header, SCHEMA};
 pub use reader::{Ending, Found, Reader, Wanted};
 pub use recorder::{Plan, Recorder, Rotation};
-pub use set::{Recording, Set};
+pub use set::{Recording, Rest, Set};
 pub use writer::Writer;
 
 #[cfg(test)]

@@ -78,8 +78,8 @@ pub enum Wanted {
 /// How a file ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The recorder said that this is all.
-    Stopped,
+    /// The recorder said that this is all, at this moment of CLOCK_MONOTONIC, nanoseconds.
+    Stopped { mono_ns: u64 },
     /// The run goes on in another file.
     Rotated,
     /// Without a word; so many bytes at the end are no whole batch.
@@ -182,7 +182,7 @@ impl<R: BufRead> Reader<R> {
         });
         let mut batches = Batches::new(&self.schema, chosen);
         let mut seen = Seen::default();
-        let (mut events, mut strange, mut stopped) = (0, 0, false);
+        let (mut events, mut strange, mut stopped) = (0, 0, None);
         // Up to here, nothing is missing.
         let mut whole = self.frames.at;
         progress(whole);
@@ -191,14 +191,15 @@ impl<R: BufRead> Reader<R> {
             let damaged = |why: String| Ending::Damaged { at_byte, why };
             let message = match self.frames.next().map_err(|error| unreadable(&self.path, &error))? {
                 Next::Message(message) => message,
-                Next::End if stopped => break Ending::Stopped,
+                // Where the run's end is there, the file's may be missing.
+                Next::End | Next::Torn(_) if stopped.is_some() => {
+                    break Ending::Stopped { mono_ns: stopped.unwrap_or_default() };
+                }
                 Next::End => break Ending::Rotated,
                 Next::Beyond => {
                     let why = "another one follows its end: files that were put together are read one by one".to_owned();
                     break Ending::Damaged { at_byte: self.frames.at, why };
                 }
-                // Only the mark of the end is missing.
-                Next::Torn(_) if stopped => break Ending::Stopped,
                 Next::Torn(bytes) => break Ending::Torn { bytes: at_byte - whole + bytes },
                 Next::Foreign(_) => break damaged("a message has no checksum".to_owned()),
                 Next::Damaged(why) => break damaged(why.to_owned()),
@@ -216,7 +217,7 @@ impl<R: BufRead> Reader<R> {
                         events += 1;
                         sink(&event)?;
                     }
-                    Read::Stop => stopped = true,
+                    Read::Stop(mono_ns) => stopped = Some(mono_ns),
                     Read::Strange => strange += 1,
                 }
             }

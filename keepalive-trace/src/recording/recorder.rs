@@ -47,6 +47,8 @@ pub struct Recorder {
     /// When the oldest event that is not written yet came.
     waiting: Option<Instant>,
     events: u64,
+    /// Before the present file.
+    events_before: u64,
     bytes_before: u64,
 }
 
@@ -61,8 +63,18 @@ impl Recorder {
             _ => None,
         };
         let now = Instant::now();
-        let mut recorder =
-            Self { plan, row, header, writer: None, path: None, began: now, waiting: None, events: 0, bytes_before: 0 };
+        let mut recorder = Self {
+            plan,
+            row,
+            header,
+            writer: None,
+            path: None,
+            began: now,
+            waiting: None,
+            events: 0,
+            events_before: 0,
+            bytes_before: 0,
+        };
         recorder.open()?;
         Ok(recorder)
     }
@@ -118,8 +130,10 @@ impl Recorder {
         let Some((rotation, writer)) = self.plan.rotation.zip(self.writer.as_ref()) else { return Ok(()) };
         let full = rotation.bytes.is_some_and(|most| writer.written() >= most);
         let old = rotation.age.is_some_and(|most| self.began.elapsed() >= most);
-        if full || old {
+        // An empty file is no reason to remove one that has something in it.
+        if (full || old) && self.events > self.events_before {
             self.close(None)?;
+            self.events_before = self.events;
             self.header.part += 1;
             self.open()?;
         }

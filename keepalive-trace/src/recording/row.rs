@@ -176,10 +176,11 @@ fn task(task: Option<Task>) -> (Option<u32>, Option<Comm>) {
 }
 
 /// What a row is.
+#[expect(clippy::large_enum_variant, reason = "nearly all are events, and none is kept")]
 pub(super) enum Read {
     Event(Event),
-    /// The recording's proper end.
-    Stop,
+    /// The run's proper end, at this moment of CLOCK_MONOTONIC.
+    Stop(u64),
     /// Of a later version, or nonsense.
     Strange,
 }
@@ -274,7 +275,7 @@ impl Reading<'_> {
                 Body::Sysctl(write, self.following())
             }
             Kind::Lost => Body::Lost(Lost { count: view.count.at(row)?, place: view.place.at(row)? }),
-            Kind::Stop => return Some(Read::Stop),
+            Kind::Stop => return Some(Read::Stop(mono_ns)),
         };
         Some(Read::Event(Event { mono_ns, body }))
     }

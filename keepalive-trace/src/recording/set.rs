@@ -76,6 +76,14 @@ impl Set {
     }
 }
 
+/// What is known of a run beside its events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
+    pub gaps: Vec<Gap>,
+    /// When it ended, where it did: nanoseconds of CLOCK_MONOTONIC.
+    pub stopped_ns: Option<u64>,
+}
+
 impl Recording {
     /// When the run began, nanoseconds since 1970.
     fn began(&self) -> i64 {
@@ -91,8 +99,8 @@ impl Recording {
         wanted: Wanted,
         mut sink: impl FnMut(&Event) -> Result<()>,
         mut progress: impl FnMut(u64),
-    ) -> Result<Vec<Gap>> {
-        let mut gaps = Vec::new();
+    ) -> Result<Rest> {
+        let (mut gaps, mut stopped_ns) = (Vec::new(), None);
         let mut next = 1;
         let last = self.parts.keys().next_back().copied();
         for (number, Part { path, .. }) in &self.parts {
@@ -106,14 +114,17 @@ impl Recording {
                 gaps.push(Gap::Strange { file: file.clone(), rows: found.strange });
             }
             gaps.extend(match found.ending {
-                Ending::Stopped => None,
+                Ending::Stopped { mono_ns } => {
+                    stopped_ns = Some(mono_ns);
+                    None
+                }
                 Ending::Rotated if Some(*number) == last => Some(Gap::Continued { file, part: next }),
                 Ending::Rotated => None,
                 Ending::Torn { bytes } => Some(Gap::Unfinished { file, torn_bytes: bytes }),
                 Ending::Damaged { at_byte, why } => Some(Gap::Damaged { file, at_byte, why }),
             });
         }
-        Ok(gaps)
+        Ok(Rest { gaps, stopped_ns })
     }
 }
 

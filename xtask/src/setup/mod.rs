@@ -1,12 +1,14 @@
 //! What a plain machine lacks. Everything here can be called again and again: it does only what is still missing.
 pub mod apt;
 mod machine;
+mod python;
 mod sources;
 mod ss;
 mod toolchain;
+mod unpacked;
 mod version;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 
@@ -16,8 +18,16 @@ use crate::{
 };
 
 pub use machine::{Machine, machine};
+pub use python::python;
 pub use ss::ss;
 pub use toolchain::toolchain;
+pub use unpacked::{chromium, tshark};
+
+/// Brings a tool that only some tests want.
+type Bring = fn() -> Result<PathBuf>;
+
+const TOOLS: [(&str, Bring); 3] =
+    [("a Python with pyarrow, duckdb and chdb", python), ("Chromium", chromium), ("tshark", tshark)];
 
 /// `cargo xtask setup`
 pub fn command(options: &SetupOptions) -> Result<ExitCode> {
@@ -29,6 +39,14 @@ pub fn command(options: &SetupOptions) -> Result<ExitCode> {
     let machine = machine()?;
     println!("{} and {} are there", machine.qemu.display(), machine.busybox.display());
     let mut missing = false;
+    for (name, bring) in TOOLS {
+        let tool = bring();
+        missing |= tool.is_err();
+        match tool {
+            Ok(file) => println!("{name} is there: {}", file.display()),
+            Err(error) => println!("{error:#}"),
+        }
+    }
     for series in chosen(&options.kernels) {
         let kernel = if options.refresh { kernels::fetch(&series, true) } else { kernels::provide(&series) };
         missing |= kernel.is_err();

@@ -6,7 +6,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::apt::{Apt, LISTS_AGE};
+use super::{
+    apt::{Apt, LISTS_AGE},
+    unpacked::version,
+};
 use crate::{
     cache, progress, shell,
     vm::{Given, pack},
@@ -53,7 +56,8 @@ fn download(apt: &Apt, folder: &Path) -> Result<PathBuf> {
     // What a run that was killed left there may be half, or of another version.
     cache::remove(folder)?;
     let debs = apt.download_all(PACKAGE, SUITE, &workspace::folder(folder.to_owned())?)?;
-    let version = debs.iter().find_map(|deb| version(deb)).with_context(|| format!("apt-get downloaded no {PACKAGE}"))?;
+    let version =
+        debs.iter().find_map(|deb| version(PACKAGE, deb)).with_context(|| format!("apt-get downloaded no {PACKAGE}"))?;
     let root = workspace::folder(folder.join("root"))?;
     for deb in &debs {
         shell::capture(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&root))?;
@@ -61,12 +65,6 @@ fn download(apt: &Apt, folder: &Path) -> Result<PathBuf> {
     let files = files(&root)?;
     let ([archive], _) = cache::put(ENTRY, [ARCHIVE], PACKAGE, &version, |[archive]| pack(&files, archive))?;
     Ok(archive)
-}
-
-/// `iproute2_VERSION_amd64.deb`
-fn version(deb: &Path) -> Option<String> {
-    let name = deb.file_name()?.to_str()?.strip_prefix(PACKAGE)?.strip_prefix('_')?;
-    Some(name.split_once('_')?.0.to_owned())
 }
 
 /// What of the unpacked packages `ss` needs: the loader itself knows.
@@ -102,12 +100,5 @@ mod tests {
         assert_eq!(needed(line).unwrap(), ("libelf.so.1", PathBuf::from("/a folder/libelf.so.1")));
         assert_eq!(needed("\tlibelf.so.1 => not found").unwrap().1, PathBuf::from("not found"));
         assert_eq!(needed("\tlinux-vdso.so.1 (0x00007f862d80b000)"), None);
-    }
-
-    #[test]
-    fn the_version_is_that_of_the_package_and_of_no_other() {
-        assert_eq!(version(Path::new("/x/iproute2_6.15.0-1_amd64.deb")).unwrap(), "6.15.0-1");
-        assert_eq!(version(Path::new("/x/iproute2-doc_6.15.0-1_all.deb")), None);
-        assert_eq!(version(Path::new("/x/libc6_2.41-12_amd64.deb")), None);
     }
 }

@@ -5,17 +5,23 @@ mod matrix;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _, stdout},
+    path::PathBuf,
     process::{Command, ExitCode, Stdio},
     time::Instant,
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{cli::TestOptions, kernels, progress, setup, shell, workspace};
+use crate::{cli::TestOptions, guest, kernels, progress, setup, shell, workspace};
 use libtest::Counts;
 
 /// Fewer kernels than this show too little of what kernels differ in.
 const FEWEST_KERNELS: usize = 4;
+
+/// Test programs that have a step of their own.
+const ELSEWHERE: [&str; 3] = ["live", "fleet", "page"];
+/// The variable that tells them where the tracer is.
+const TRACER: &str = "KEEPALIVE_TRACE";
 
 /// What all steps came to.
 #[derive(Default)]
@@ -34,7 +40,9 @@ pub fn command(options: &TestOptions) -> Result<ExitCode> {
         tally.lint("format", shell::cargo().args(["fmt", "--all", "--check"]));
         tally.lint("clippy", shell::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
         tally.lint("clippy for the kernel side", &mut clippy_ebpf());
-        tally.step("unit and golden tests", cargo_test);
+        tally.step("unit and golden tests", |counts| cargo_test(&["--workspace", "--no-fail-fast"], &[], counts));
+        tally.wanting("recordings of a fleet", "fleet", "FLEET_PYTHON", setup::python());
+        tally.wanting("the report's page in a browser", "page", "CHROMIUM", setup::chromium());
     }
     if let Some((machine, kernels)) = machines {
         tally.step("live tests", |counts| {
@@ -60,18 +68,18 @@ fn clippy_ebpf() -> Command {
 }
 
 /// Plain `cargo test`, whose own count is taken over.
-fn cargo_test(counts: &mut Counts) -> Result<()> {
+fn cargo_test(arguments: &[&str], environment: &[(&str, PathBuf)], counts: &mut Counts) -> Result<()> {
     let mut cargo = shell::cargo();
-    cargo.args(["test", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
+    cargo.arg("test").args(arguments).envs(environment.iter().cloned()).stdout(Stdio::piped());
     let mut child = cargo.spawn().context("cannot run cargo")?;
     let output = child.stdout.take().context("cargo has no output")?;
     let mut tested = Counts::default();
-    // The live tests only say that they want a machine of their own, where they are counted.
+    // Those that want a machine or a tool only say so here, and are counted in a step of their own.
     let mut elsewhere = false;
     for line in BufReader::new(output).lines() {
         let line = line.context("cannot read what cargo says")?;
         println!("{line}");
-        elsewhere |= line.starts_with("skip live: ");
+        elsewhere |= ELSEWHERE.iter().any(|name| line.starts_with(&format!("skip {name}: ")));
         let Some(result) = libtest::result(&line) else { continue };
         if !std::mem::take(&mut elsewhere) {
             tested += result;
@@ -84,6 +92,14 @@ fn cargo_test(counts: &mut Counts) -> Result<()> {
         (false, 0) => bail!("the tests could not be built or run"),
         (_, failed) => bail!("{failed} failed"),
     }
+}
+
+/// As the unit tests have built it.
+fn tracer() -> Result<PathBuf> {
+    const NAME: &str = "keepalive-trace";
+    let mut cargo = shell::cargo();
+    cargo.args(["build", "--package", NAME, "--bin", NAME, "--message-format", "json-render-diagnostics"]);
+    guest::executables(&mut cargo)?.remove(NAME).with_context(|| format!("cargo built no `{NAME}`"))
 }
 
 fn judge(runs: &[live::Run], options: &TestOptions, counts: &mut Counts) -> Result<()> {
@@ -130,6 +146,21 @@ impl Tally {
             }
         }
         self.counts += counts;
+    }
+
+    /// Runs a test program that takes a tool, and the tracer, from its environment. Where the tool can't be had, that is one skip.
+    fn wanting(&mut self, name: &str, test: &str, variable: &'static str, tool: Result<PathBuf>) {
+        self.step(name, |counts| match tool {
+            Ok(tool) => {
+                let environment = [(variable, tool), (TRACER, tracer()?)];
+                cargo_test(&["--package", "tests", "--test", test], &environment, counts)
+            }
+            Err(reason) => {
+                println!("skip {test}: {reason:#}");
+                counts.skipped += 1;
+                Ok(())
+            }
+        });
     }
 
     /// The last words: the count is the very last line.

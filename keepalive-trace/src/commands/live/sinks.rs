@@ -113,6 +113,7 @@ impl<'a> Sinks<'a> {
         let mono_ns = facts::mono_ns();
         // It is safe before anything is shown.
         let recorded = self.recorder.as_mut().map_or(Ok(()), |recorder| recorder.finish(mono_ns));
+        self.ledger.close(mono_ns);
         self.print(&Event { mono_ns, body: Body::Stop(self.ledger.stop(self.shown)) })?;
         if let Some(all) = all {
             let limit = if all { usize::MAX } else { worst::FEW };

@@ -65,7 +65,7 @@ fn book(choice: Choice, events: &[Event]) -> Report {
     let mut book = Book::new(choice, true, usize::MAX);
     book.begin(start(), 0);
     events.iter().for_each(|event| book.note(event));
-    book.end(Vec::new());
+    book.end(Vec::new(), None);
     book.report()
 }
 

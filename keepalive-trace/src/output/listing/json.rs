@@ -14,7 +14,10 @@ use crate::{
         listing::Listed,
         state::State,
     },
-    output::json::{Origins, wall_time},
+    output::{
+        harmless::json_line,
+        json::{Origins, wall_time},
+    },
 };
 
 pub(super) struct Json {
@@ -86,9 +89,7 @@ impl Format for Json {
     }
 
     fn row(&self, row: &Row, out: &mut Vec<u8>) -> Result<()> {
-        serde_json::to_writer(&mut *out, &line(row, self.wall_offset_ns))?;
-        out.push(b'\n');
-        Ok(())
+        json_line(out, &line(row, self.wall_offset_ns))
     }
 
     fn sum(&self, sum: &Sum, mono_ns: u64, out: &mut Vec<u8>) -> Result<()> {
@@ -102,9 +103,7 @@ impl Format for Json {
             keepalive: *keepalive,
             findings: findings.iter().map(|(finding, count)| (finding.name(), *count)).collect(),
         };
-        serde_json::to_writer(&mut *out, &summary)?;
-        out.push(b'\n');
-        Ok(())
+        json_line(out, &summary)
     }
 }
 

@@ -116,34 +116,51 @@ fn story(
     out: &mut Vec<u8>,
 ) -> Result<()> {
     let owner = history.owner().map_or_else(|| "-".to_owned(), |owner| detail::named(owner.task));
-    let ended = match (history.verdict, history.errno) {
-        (Some(verdict), Some(errno)) => format!("{}, {errno}", verdict.name()),
-        (Some(verdict), None) => verdict.name().to_owned(),
-        (None, _) if history.tally.pending > 0 => format!("open, {} unanswered", counted(history.tally.pending.into(), "probe")),
-        (None, _) => "open".to_owned(),
-    };
+    let ended = outcome(history);
     let (bad, plain) = if history.verdict.is_some_and(|verdict| verdict.is_death()) { (bad, plain) } else { ("", "") };
     let host = if several { format!("{}  ", escape(&run.start.host)) } else { String::new() };
     writeln!(out, "{bad}{host}{} > {}  {owner}  {ended}{plain}", history.local(), history.remote())?;
     if let Some(why) = history.why() {
         writeln!(out, "  {}", escape(why))?;
     }
-    let took = history.connect_us().map_or_else(String::new, |us| format!(" in {}", short(us.into())));
     let width = clock.width();
-    writeln!(out, "  {:>width$}  {}{took}", clock.time(history.opened_ns, run), history.how.name())?;
+    for (when, what) in lines(history, run, clock) {
+        writeln!(out, "  {when:>width$}  {what}")?;
+    }
+    Ok(())
+}
+
+/// How it ended, or that it did not.
+pub(in crate::output) fn outcome(history: &History) -> String {
+    match (history.verdict, history.errno) {
+        (Some(verdict), Some(errno)) => format!("{}, {errno}", verdict.name()),
+        (Some(verdict), None) => verdict.name().to_owned(),
+        (None, _) if history.tally.pending > 0 => format!("open, {} unanswered", counted(history.tally.pending.into(), "probe")),
+        (None, _) => "open".to_owned(),
+    }
+}
+
+/// A story: when, and what.
+pub(in crate::output) fn lines(history: &History, run: &Run, clock: &Clock) -> Vec<(String, String)> {
+    let took = history.connect_us().map_or_else(String::new, |us| format!(" in {}", short(us.into())));
+    let mut lines = vec![(clock.time(history.opened_ns, run), format!("{}{took}", history.how.name()))];
     let since = |ns: u64| format!("+{}", seconds((ns.saturating_sub(history.opened_ns) / 1_000_000) as i64));
     let Timeline { chapters, omitted, gap } = history.timeline();
     for (index, Chapter { from_ns, to_ns, what }) in chapters.iter().enumerate() {
         if index == gap && omitted > 0 {
-            writeln!(out, "  {:>width$}  ... {} left out", "", counted(omitted.into(), "chapter"))?;
+            lines.push((String::new(), left_out(omitted)));
         }
         let until = if since(*to_ns) == since(*from_ns) { String::new() } else { format!(", until {}", since(*to_ns)) };
-        writeln!(out, "  {:>width$}  {}{until}", since(*from_ns), chapter(what))?;
+        lines.push((since(*from_ns), format!("{}{until}", chapter(what))));
     }
     let settings = history.settings().map_or_else(|| "settings unknown".to_owned(), |settings| detail::in_force(&settings));
     let last = if history.verdict.is_some() { "end" } else { "last seen" };
-    writeln!(out, "  {:>width$}  {last}, with {settings}", since(history.last_ns))?;
-    Ok(())
+    lines.push((since(history.last_ns), format!("{last}, with {settings}")));
+    lines
+}
+
+pub(in crate::output) fn left_out(chapters: u32) -> String {
+    format!("... {} left out", counted(chapters.into(), "chapter"))
 }
 
 /// A chapter in one line.

@@ -77,7 +77,7 @@ fn a_file_without_its_mark_of_the_end_has_stopped_all_the_same() {
     let bytes = end(writer, Some((99, batch(0).len() as u64)));
     for missing in 0..=frame::END.len() {
         let (told, found) = read(&bytes[..bytes.len() - missing]).unwrap();
-        assert_eq!((told, found.ending), (batch(0), Ending::Stopped));
+        assert_eq!((told, found.ending), (batch(0), Ending::Stopped { mono_ns: 99 }));
     }
 }
 

@@ -17,14 +17,14 @@ fn every_event_comes_back_as_it_was() {
     let bytes = end(writer, Some((99, wanted.len() as u64)));
     let (events, found) = read(&bytes).unwrap();
     assert_eq!(events, wanted);
-    assert_eq!(found, Found { ending: Ending::Stopped, events: wanted.len() as u64, strange: 0 });
+    assert_eq!(found, Found { ending: Ending::Stopped { mono_ns: 99 }, events: wanted.len() as u64, strange: 0 });
     assert_eq!(Reader::of(Path::new("x"), 0, &*bytes).unwrap().header, header());
 }
 
 #[test]
 fn a_recording_of_nothing_is_whole() {
     let stopped = end(writer(&header()), Some((5, 0)));
-    assert_eq!(read(&stopped).unwrap(), (vec![], Found { ending: Ending::Stopped, events: 0, strange: 0 }));
+    assert_eq!(read(&stopped).unwrap(), (vec![], Found { ending: Ending::Stopped { mono_ns: 5 }, events: 0, strange: 0 }));
     let rotated = end(writer(&header()), None);
     assert_eq!(read(&rotated).unwrap(), (vec![], Found { ending: Ending::Rotated, events: 0, strange: 0 }));
 }
@@ -59,5 +59,5 @@ fn more_words_and_rows_than_a_number_can_count_come_back_in_order() {
         },
         |_| {},
     );
-    assert_eq!(found.unwrap(), Found { ending: Ending::Stopped, events: EVENTS.into(), strange: 0 });
+    assert_eq!(found.unwrap(), Found { ending: Ending::Stopped { mono_ns: 99 }, events: EVENTS.into(), strange: 0 });
 }

@@ -1,0 +1,377 @@
+//! A report for machines: one history a line, the worst first, and what it all came to in the last line.
+use std::{collections::BTreeMap, io::Write, net::IpAddr};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use serde_with::skip_serializing_none;
+
+use crate::{
+    model::{
+        event::{Family, Place, Reply, Via},
+        history::{Chapter, History, Tally, Timeline, What},
+        ledger::Ledger,
+        report::{Gap, Report, Run, Told},
+        settings::Settings,
+        verdict::Verdict,
+    },
+    output::{
+        harmless::json_line,
+        json::{Origins, SCHEMA, wall_time},
+    },
+};
+
+/// Writes the whole report as JSON lines.
+///
+/// # Errors
+/// When `out` can't be written.
+pub fn report_json(report: &Report, out: &mut impl Write) -> Result<()> {
+    history_lines(report, out)?;
+    let mut line = Vec::with_capacity(4096);
+    json_line(&mut line, &summary(report))?;
+    out.write_all(&line).context("cannot write the report")
+}
+
+/// Writes its histories alone.
+///
+/// # Errors
+/// When `out` can't be written.
+pub fn history_lines(report: &Report, out: &mut impl Write) -> Result<()> {
+    let mut line = Vec::with_capacity(4096);
+    for told in &report.histories {
+        let Some(run) = report.runs.get(told.run) else { continue };
+        line.clear();
+        json_line(&mut line, &history(told, run))?;
+        out.write_all(&line).context("cannot write the report")?;
+    }
+    Ok(())
+}
+
+/// Every key of a history, in the order in which it is printed. The key names are the contract.
+#[skip_serializing_none]
+#[derive(Debug, Serialize)]
+struct HistoryLine<'a> {
+    event: &'static str,
+    run: usize,
+    host: &'a str,
+
+    conn: String,
+    ip: u8,
+    laddr: IpAddr,
+    lport: u16,
+    raddr: IpAddr,
+    rport: u16,
+    netns: Option<u32>,
+    pid: Option<u32>,
+    comm: Option<String>,
+    holders: Option<u32>,
+    cgroup: Option<&'a str>,
+
+    how: &'static str,
+    connect_us: Option<u32>,
+    opened_at: String,
+    opened_mono_ns: u64,
+    last_at: String,
+    last_mono_ns: u64,
+
+    verdict: Option<&'static str>,
+    errno: Option<String>,
+    why: Option<&'a str>,
+    probes_sent: u32,
+    answered: u32,
+    unanswered: u32,
+    pending: u32,
+
+    #[serde(flatten)]
+    settings: Option<InForce>,
+    chapters: Vec<ChapterLine>,
+    omitted_chapters: Option<u32>,
+    omitted_before: Option<usize>,
+}
+
+/// The settings' keys, as events have them.
+#[derive(Debug, Serialize)]
+struct InForce {
+    keepalive: bool,
+    time_s: i32,
+    intvl_s: i32,
+    probes: u32,
+    user_timeout_ms: u32,
+    origin: Origins,
+}
+
+impl From<Settings> for InForce {
+    fn from(settings: Settings) -> Self {
+        let Settings { keepalive, time_s, intvl_s, probes, user_timeout_ms } = settings;
+        Self {
+            keepalive,
+            time_s: time_s.value,
+            intvl_s: intvl_s.value,
+            probes: probes.value,
+            user_timeout_ms,
+            origin: Origins::of(&settings),
+        }
+    }
+}
+
+/// Every key of a chapter; `what` says which of them it has.
+#[skip_serializing_none]
+#[derive(Debug, Default, Serialize)]
+struct ChapterLine {
+    what: &'static str,
+    from: String,
+    to: String,
+
+    rounds: Option<u32>,
+    slowest_us: Option<u32>,
+    probes_sent: Option<u32>,
+    of: Option<u32>,
+    dropped_locally: Option<u32>,
+    reply: Option<ReplyLine>,
+    outcome: Option<&'static str>,
+    times: Option<u32>,
+    via: Option<&'static str>,
+    waited_ms: Option<u32>,
+    by_pid: Option<u32>,
+    by_comm: Option<String>,
+    #[serde(flatten)]
+    settings: Option<InForce>,
+}
+
+#[skip_serializing_none]
+#[derive(Debug, Serialize)]
+struct ReplyLine {
+    n: Option<u32>,
+    kind: &'static str,
+    rtt_us: Option<u64>,
+    precision: &'static str,
+    missed: u32,
+}
+
+impl From<&Reply> for ReplyLine {
+    fn from(Reply { n, kind, rtt_us, precision, missed }: &Reply) -> Self {
+        Self { n: *n, kind: kind.name(), rtt_us: *rtt_us, precision: precision.name(), missed: *missed }
+    }
+}
+
+fn history<'a>(Told { run, history, cgroup }: &'a Told, of: &'a Run) -> HistoryLine<'a> {
+    let at = |ns| wall_time(ns, of.start.wall_offset_ns);
+    let owner = history.owner();
+    let Tally { answered, unanswered, pending } = history.tally;
+    let Timeline { chapters, omitted, gap } = history.timeline();
+    let History { id, family, how, opened_ns, last_ns, verdict, errno, .. } = history;
+    HistoryLine {
+        event: "history",
+        run: *run,
+        host: &of.start.host,
+        conn: id.to_string(),
+        ip: match family {
+            Family::V4 => 4,
+            Family::V6 => 6,
+        },
+        laddr: history.local().ip(),
+        lport: history.local().port(),
+        raddr: history.remote().ip(),
+        rport: history.remote().port(),
+        netns: history.netns(),
+        pid: owner.map(|owner| owner.task.pid),
+        comm: owner.map(|owner| owner.task.comm.to_string()),
+        holders: owner.map(|owner| owner.holders).filter(|holders| *holders > 1),
+        cgroup: cgroup.as_deref(),
+        how: how.name(),
+        connect_us: history.connect_us(),
+        opened_at: at(*opened_ns),
+        opened_mono_ns: *opened_ns,
+        last_at: at(*last_ns),
+        last_mono_ns: *last_ns,
+        verdict: verdict.map(Verdict::name),
+        errno: errno.map(|errno| errno.to_string()),
+        why: history.why(),
+        probes_sent: history.tally.probes(),
+        answered,
+        unanswered,
+        pending,
+        settings: history.settings().map(InForce::from),
+        chapters: chapters.iter().map(|chapter| self::chapter(chapter, at)).collect(),
+        omitted_chapters: (omitted > 0).then_some(omitted),
+        omitted_before: (omitted > 0).then_some(gap),
+    }
+}
+
+fn chapter(Chapter { from_ns, to_ns, what }: &Chapter, at: impl Fn(u64) -> String) -> ChapterLine {
+    let line = match what {
+        What::Healthy { rounds, slowest_us } => {
+            ChapterLine { what: "healthy", rounds: Some(*rounds), slowest_us: *slowest_us, ..ChapterLine::default() }
+        }
+        What::Round { probes, of, dropped, end } => ChapterLine {
+            what: "round",
+            probes_sent: Some(*probes),
+            of: *of,
+            dropped_locally: Some(*dropped),
+            reply: end.as_ref().map(ReplyLine::from),
+            ..ChapterLine::default()
+        },
+        What::Congested { times } => ChapterLine { what: "congested", times: Some(*times), ..ChapterLine::default() },
+        What::Silent { outcome, times } => {
+            ChapterLine { what: "silent", outcome: Some(outcome.name()), times: Some(*times), ..ChapterLine::default() }
+        }
+        What::Settings { to, by, via } => ChapterLine {
+            what: "settings",
+            via: via.map(Via::name),
+            waited_ms: via.and_then(|via| match via {
+                Via::Setsockopt => None,
+                Via::Sysctl { waited_ms } => Some(waited_ms),
+            }),
+            by_pid: by.map(|task| task.pid),
+            by_comm: by.map(|task| task.comm.to_string()),
+            settings: to.map(InForce::from),
+            ..ChapterLine::default()
+        },
+    };
+    ChapterLine { from: at(*from_ns), to: at(*to_ns), ..line }
+}
+
+/// The last line.
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    event: &'static str,
+    schema: u32,
+    events: u64,
+    lost: u64,
+    lost_where: BTreeMap<&'static str, u64>,
+    connections: u64,
+    ended: u64,
+    verdicts: BTreeMap<&'static str, u64>,
+    histories: usize,
+    more: u64,
+    fine: u64,
+    runs: Vec<RunLine<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct RunLine<'a> {
+    host: &'a str,
+    kernel: &'a str,
+    version: &'a str,
+    started_at: String,
+    until: String,
+    events: u64,
+    lost: u64,
+    lost_where: BTreeMap<&'static str, u64>,
+    gaps: Vec<GapLine<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum GapLine<'a> {
+    Unfinished { file: &'a str, torn_bytes: u64 },
+    Damaged { file: &'a str, at_byte: u64, why: &'a str },
+    Strange { file: &'a str, rows: u64 },
+    Continued { file: &'a str, part: u32 },
+    Missing { first: u32, last: u32 },
+}
+
+fn summary(report: &Report) -> Summary<'_> {
+    let Report { runs, connections, verdicts, histories, more, fine } = report;
+    let mut lost = BTreeMap::new();
+    for (place, count) in runs.iter().flat_map(|run| &run.ledger.lost) {
+        *lost.entry(place.name()).or_default() += count;
+    }
+    Summary {
+        event: "report",
+        schema: SCHEMA,
+        events: report.events(),
+        lost: report.lost(),
+        lost_where: lost,
+        connections: *connections,
+        ended: verdicts.values().sum(),
+        verdicts: verdicts.iter().map(|(verdict, count)| (verdict.name(), *count)).collect(),
+        histories: histories.len(),
+        more: *more,
+        fine: *fine,
+        runs: runs.iter().map(run).collect(),
+    }
+}
+
+fn run(Run { start, started_ns, ledger, gaps }: &Run) -> RunLine<'_> {
+    let Ledger { events, lost, connections: _, verdicts: _, first_ns: _, last_ns } = ledger;
+    let at = |ns| wall_time(ns, start.wall_offset_ns);
+    let by_place = |(place, count): (&Place, &u64)| (place.name(), *count);
+    RunLine {
+        host: &start.host,
+        kernel: &start.kernel,
+        version: &start.version,
+        started_at: at(*started_ns),
+        until: at(*last_ns.max(started_ns)),
+        events: *events,
+        lost: ledger.lost(),
+        lost_where: lost.iter().map(by_place).collect(),
+        gaps: gaps.iter().map(gap).collect(),
+    }
+}
+
+fn gap(gap: &Gap) -> GapLine<'_> {
+    match gap {
+        Gap::Unfinished { file, torn_bytes } => GapLine::Unfinished { file, torn_bytes: *torn_bytes },
+        Gap::Damaged { file, at_byte, why } => GapLine::Damaged { file, at_byte: *at_byte, why },
+        Gap::Strange { file, rows } => GapLine::Strange { file, rows: *rows },
+        Gap::Continued { file, part } => GapLine::Continued { file, part: *part },
+        Gap::Missing { first, last } => GapLine::Missing { first: *first, last: *last },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::samples;
+
+    #[test]
+    fn a_history_is_a_line_and_the_sum_is_the_last_one() {
+        let mut out = Vec::new();
+        report_json(&samples::report(), &mut out).unwrap();
+        let expected = concat!(
+            r#"{"event":"history","run":0,"host":"db1","conn":"00000000000000ab","ip":4,"laddr":"10.0.0.5","#,
+            r#""lport":51334,"raddr":"10.0.0.9","rport":5432,"netns":4026531840,"pid":812,"comm":"app","holders":2,"#,
+            r#""cgroup":"/system.slice/app.service","how":"connect","connect_us":312,"#,
+            r#""opened_at":"1970-01-01T00:00:02.000000000Z","opened_mono_ns":2000000000,"#,
+            r#""last_at":"1970-01-01T00:00:06.250000007Z","last_mono_ns":6250000007,"verdict":"keepalive-timeout","#,
+            r#""errno":"ETIMEDOUT","#,
+            r#""why":"3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection","#,
+            r#""probes_sent":2,"answered":1,"unanswered":1,"pending":0,"keepalive":true,"time_s":1,"intvl_s":1,"#,
+            r#""probes":3,"user_timeout_ms":0,"origin":{"time":"socket","intvl":"socket","probes":"sysctl"},"#,
+            r#""chapters":[{"what":"settings","from":"1970-01-01T00:00:03.000000007Z","#,
+            r#""to":"1970-01-01T00:00:03.000000007Z","via":"setsockopt","by_pid":812,"by_comm":"app","#,
+            r#""keepalive":true,"time_s":1,"intvl_s":1,"probes":3,"user_timeout_ms":0,"origin":{"time":"socket","#,
+            r#""intvl":"socket","probes":"sysctl"}},{"what":"settings","from":"1970-01-01T00:00:04.200000007Z","#,
+            r#""to":"1970-01-01T00:00:04.200000007Z","via":"sysctl","waited_ms":100,"by_pid":77,"by_comm":"sysctl","#,
+            r#""keepalive":true,"time_s":1,"intvl_s":1,"probes":3,"user_timeout_ms":0,"origin":{"time":"socket","#,
+            r#""intvl":"socket","probes":"sysctl"}},{"what":"round","from":"1970-01-01T00:00:05.000000007Z","#,
+            r#""to":"1970-01-01T00:00:05.250000007Z","probes_sent":2,"of":3,"dropped_locally":0,"reply":{"n":2,"#,
+            r#""kind":"ack","rtt_us":4000,"precision":"jiffy","missed":1}},{"what":"silent","#,
+            r#""from":"1970-01-01T00:00:05.500000007Z","to":"1970-01-01T00:00:05.500000007Z","#,
+            r#""outcome":"data-in-flight","times":1}]}"#,
+            "\n",
+            r#"{"event":"history","run":0,"host":"db1","conn":"00000000000000cd","ip":4,"laddr":"10.0.0.5","#,
+            r#""lport":51334,"raddr":"10.0.0.9","rport":5432,"netns":4026531840,"pid":812,"comm":"app","holders":2,"#,
+            r#""how":"accept","opened_at":"1970-01-01T00:00:01.000000000Z","opened_mono_ns":1000000000,"#,
+            r#""last_at":"1970-01-01T00:00:02.000000000Z","last_mono_ns":2000000000,"verdict":"peer-close","#,
+            r#""probes_sent":0,"answered":0,"unanswered":0,"pending":0,"keepalive":true,"time_s":1,"intvl_s":1,"#,
+            r#""probes":3,"user_timeout_ms":0,"origin":{"time":"socket","intvl":"socket","probes":"sysctl"},"#,
+            r#""chapters":[]}"#,
+            "\n",
+            r#"{"event":"report","schema":1,"events":13,"lost":7,"lost_where":{"ring-buffer":7},"connections":1,"#,
+            r#""ended":1,"verdicts":{"keepalive-timeout":1},"histories":2,"more":0,"fine":0,"runs":[{"host":"db1","#,
+            r#""kernel":"6.18.15","version":"0.1.0","started_at":"1970-01-01T00:00:01.000000007Z","#,
+            r#""until":"1970-01-01T00:00:08.000000007Z","events":13,"lost":7,"lost_where":{"ring-buffer":7},"#,
+            r#""gaps":[{"kind":"unfinished","file":"db1.kat","torn_bytes":3}]}]}"#,
+            "\n",
+        );
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn unknown_is_absent_and_never_null() {
+        let mut out = Vec::new();
+        report_json(&samples::report(), &mut out).unwrap();
+        assert!(!String::from_utf8(out).unwrap().contains("null"));
+    }
+}
