@@ -55,7 +55,7 @@ impl Bench {
     /// A tracer of a test's own, for what would be too much for the shared one, which goes home first.
     pub fn only_tracer(&self, arguments: &[&str]) -> Result<Tracer> {
         self.shared.state().end();
-        self.own_tracer(arguments)
+        Tracer::start_unrecorded(self.attach, arguments)
     }
 
     /// A tracer of a test's own.

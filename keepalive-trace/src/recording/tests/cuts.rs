@@ -48,7 +48,6 @@ fn a_file_cut_within_its_last_batch_tells_all_that_came_before() {
 }
 
 #[test]
-#[ignore = "takes a minute in a debug build"]
 #[expect(clippy::print_stdout, reason = "a figure for whoever asked for it")]
 fn a_file_cut_at_any_byte_of_its_last_batch_tells_all_that_came_before() {
     let (recorded, places) = last_batch();
