@@ -55,6 +55,12 @@ impl Bench {
     /// A tracer of a test's own, for what would be too much for the shared one, which goes home first.
     pub fn only_tracer(&self, arguments: &[&str]) -> Result<Tracer> {
         self.shared.state().end();
+        self.own_tracer(arguments)
+    }
+
+    /// The same, for so many events that nobody should have to record and replay them on an emulated machine.
+    pub fn only_tracer_unrecorded(&self, arguments: &[&str]) -> Result<Tracer> {
+        self.shared.state().end();
         Tracer::start_unrecorded(self.attach, arguments)
     }
 

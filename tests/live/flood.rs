@@ -73,7 +73,7 @@ fn flood(bench: &Bench, resets: u64, arguments: &[&str]) -> Result<(Finished, u6
     allow_many_files()?;
     netns.enter(|| std::fs::write("/proc/sys/net/core/somaxconn", BACKLOG.to_string()).context("somaxconn"))?;
     let inode = netns.inode().to_string();
-    let tracer = bench.only_tracer(&[&["--netns", &inode], arguments].concat())?;
+    let tracer = bench.only_tracer_unrecorded(&[&["--netns", &inode], arguments].concat())?;
 
     let before = netns.counters()?;
     netns.enter(|| burst(resets))?;
