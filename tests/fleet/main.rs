@@ -133,17 +133,10 @@ impl Tools {
     }
 }
 
-/// How many connections ended how: of the JSON lines, or of a report that is still told in words.
+/// How many connections ended how, by a report's last line.
 fn verdicts(report: &str) -> Option<Counts> {
-    let mut lines = report.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    if let Some(verdicts) = lines.rfind(|line| line.get("verdicts").is_some()).and_then(|line| line.get("verdicts").cloned()) {
-        return serde_json::from_value(verdicts).ok();
-    }
-    let counted = |line: &str| {
-        let (count, verdict) = line.trim().split_once("  ")?;
-        Some((verdict.to_owned(), count.parse().ok()?))
-    };
-    Some(report.lines().filter_map(counted).collect())
+    let last: serde_json::Value = serde_json::from_str(report.lines().last()?).ok()?;
+    serde_json::from_value(last.get("verdicts")?.clone()).ok()
 }
 
 /// The fenced blocks with their languages.

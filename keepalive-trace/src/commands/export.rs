@@ -24,22 +24,24 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode> {
     output::log_to_stderr(args.verbose);
     let to_stdout = args.output == Path::new("-");
     let format = format(args, to_stdout)?;
+    let recorded = Recorded::open(&args.files, &args.choice)?;
     if to_stdout {
         if output::is_terminal() && matches!(format, Format::Parquet | Format::Arrows) {
             bail!("a table is no text for a terminal: give -o a file, or send standard output to one");
         }
-        return match write(args, format, io::stdout()) {
+        return match write(args, &recorded, format, io::stdout()) {
             Err(error) if output::is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
-            result => result.map(|()| ExitCode::SUCCESS),
+            result => result.and_then(|()| recorded.end()).map(|()| ExitCode::SUCCESS),
         };
     }
+    recorded.spares(&args.output)?;
     let file = recording::create(&args.output, args.force)?;
-    if let Err(error) = write(args, format, file) {
+    if let Err(error) = write(args, &recorded, format, file) {
         // Half a table is none.
         drop(fs::remove_file(&args.output));
         return Err(error);
     }
-    Ok(ExitCode::SUCCESS)
+    recorded.end().map(|()| ExitCode::SUCCESS)
 }
 
 fn format(args: &ExportArgs, to_stdout: bool) -> Result<Format> {
@@ -60,8 +62,7 @@ fn format(args: &ExportArgs, to_stdout: bool) -> Result<Format> {
     }
 }
 
-fn write(args: &ExportArgs, format: Format, out: impl Write + Send) -> Result<()> {
-    let recorded = Recorded::open(&args.files, &args.choice)?;
+fn write(args: &ExportArgs, recorded: &Recorded, format: Format, out: impl Write + Send) -> Result<()> {
     let mut out = BufWriter::with_capacity(1 << 18, out);
     let table = match format {
         Format::Jsonl => None,
@@ -70,21 +71,20 @@ fn write(args: &ExportArgs, format: Format, out: impl Write + Send) -> Result<()
         Format::Arrows => Some(recording::Format::Arrows),
     };
     match (table, args.histories) {
-        (None, false) => event_lines(&recorded, &mut out)?,
+        (None, false) => event_lines(recorded, &mut out)?,
         (None, true) => {
-            let report = book(&recorded)?;
+            let report = book(recorded)?;
             output::history_lines(&report, &mut out)?;
         }
-        (Some(format), false) => events(&recorded, Table::of_events(&mut out, format, output::harmless_cell)?)?,
+        (Some(format), false) => events(recorded, Table::of_events(&mut out, format, output::harmless_cell)?)?,
         (Some(format), true) => {
-            let report = book(&recorded)?;
+            let report = book(recorded)?;
             let mut table = Table::of_histories(&mut out, format, output::harmless_cell)?;
             recording::write_histories(&report.histories, &report.runs, &mut table)?;
             table.finish()?;
         }
     }
-    out.flush().context("cannot write the export")?;
-    recorded.end()
+    out.flush().context("cannot write the export")
 }
 
 /// All histories that were chosen.

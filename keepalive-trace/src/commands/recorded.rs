@@ -1,5 +1,9 @@
 //! What `report`, `replay` and `export` have in common: the files, whatever they are.
-use std::path::PathBuf;
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, bail};
 
@@ -17,6 +21,7 @@ const NAMED: usize = 10;
 pub(super) struct Recorded {
     pub set: Set,
     pub choice: Choice,
+    files: Vec<PathBuf>,
     bar: Bar,
 }
 
@@ -37,7 +42,20 @@ impl Recorded {
             bail!("none of these {} files is a recording", files.len());
         }
         let bar = Bar::begin(set.bytes());
-        Ok(Self { set, choice, bar })
+        Ok(Self { set, choice, files: files.to_vec(), bar })
+    }
+
+    /// Holds that what is to be written is none of what is to be read.
+    ///
+    /// # Errors
+    /// When it is.
+    pub fn spares(&self, output: &Path) -> Result<()> {
+        let id = |path: &Path| fs::metadata(path).ok().map(|about| (about.dev(), about.ino()));
+        let Some(written) = id(output) else { return Ok(()) };
+        match self.files.iter().find(|file| id(file) == Some(written)) {
+            Some(file) => bail!("{} is read, and can't be written at the same time: give another name", file.display()),
+            None => Ok(()),
+        }
     }
 
     /// Hands over a run's events, in order.

@@ -33,6 +33,9 @@ fn tell(args: &ReportArgs) -> Result<()> {
         (true, None) => usize::MAX,
         (false, None) => worst::FEW,
     });
+    if let Some(path) = &args.html {
+        recorded.spares(path)?;
+    }
     let page = args.html.as_ref().map(|path| recording::create(path, args.force)).transpose()?;
     let report = read(&recorded, all, limit)?;
     if let Some(page) = page {

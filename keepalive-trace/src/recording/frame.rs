@@ -2,7 +2,7 @@
 //!
 //! Arrow lets a message's metadata be padded. The last eight bytes of ours are a mark and the CRC-32 of all the rest of the
 //! message, which other readers skip as padding.
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use arrow_buffer::{Buffer, MutableBuffer};
 use arrow_ipc::writer::EncodedData;
@@ -54,6 +54,10 @@ pub(super) enum Next {
     End,
     /// The file ends within a message: so many bytes of it are there; 0 where it ends after one.
     Torn(u64),
+    /// Something follows the mark of the end.
+    Beyond,
+    /// A message that nobody sealed, without its body.
+    Foreign(Message),
     /// Why this is no message.
     Damaged(&'static str),
 }
@@ -61,13 +65,23 @@ pub(super) enum Next {
 /// Reads messages, one after the other.
 pub(super) struct Frames<R> {
     input: R,
+    /// Whether a checksum that is wrong matters.
+    strict: bool,
     /// Where the next message begins.
     pub(super) at: u64,
 }
 
-impl<R: Read> Frames<R> {
-    pub(super) fn new(input: R) -> Self {
-        Self { input, at: 0 }
+impl<R: BufRead> Frames<R> {
+    pub(super) fn new(input: R, strict: bool) -> Self {
+        Self { input, strict, at: 0 }
+    }
+
+    /// What comes next, unread: some bytes of it, and none at the end.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub(super) fn peek(&mut self) -> io::Result<&[u8]> {
+        peek(&mut self.input)
     }
 
     /// # Errors
@@ -79,7 +93,8 @@ impl<R: Read> Frames<R> {
             return Ok(Next::Torn(got as u64));
         }
         if head == END {
-            return Ok(Next::End);
+            self.at += head.len() as u64;
+            return Ok(if peek(&mut self.input)?.is_empty() { Next::End } else { Next::Beyond });
         }
         let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
         if head[..4] != CONTINUATION || !length.is_multiple_of(8) || !(SEAL..=LARGEST_METADATA).contains(&length) {
@@ -93,8 +108,8 @@ impl<R: Read> Frames<R> {
         let metadata: Buffer = metadata.into();
         let flat = metadata.slice_with_length(0, length - SEAL);
         let seal = &metadata[length - SEAL..];
-        if seal[..4] != MARK {
-            return Ok(Next::Damaged("a message has no checksum"));
+        if self.strict && seal[..4] != MARK {
+            return Ok(Next::Foreign(Message { metadata, body: Buffer::default() }));
         }
         let Some(body) = arrow_ipc::root_as_message(&flat).ok().and_then(|message| usize::try_from(message.bodyLength()).ok())
         else {
@@ -112,12 +127,21 @@ impl<R: Read> Frames<R> {
         crc.update(&head[4..]);
         crc.update(&flat);
         crc.update(&bytes);
-        if !cfg!(fuzzing) && seal[4..] != crc.finalize().to_le_bytes() {
+        if self.strict && seal[4..] != crc.finalize().to_le_bytes() {
             return Ok(Next::Damaged("a message's checksum is wrong"));
         }
         self.at += (head.len() + length + body) as u64;
         Ok(Next::Message(Message { metadata: flat, body: bytes.into() }))
     }
+}
+
+fn peek(input: &mut impl BufRead) -> io::Result<&[u8]> {
+    while let Err(error) = input.fill_buf() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    input.fill_buf()
 }
 
 /// Fills the buffer as far as there is something.

@@ -16,6 +16,9 @@ use crate::model::{
 /// takes away gets one.
 pub const SCHEMA: u32 = 1;
 
+/// Characters of a command line that are kept.
+const MOST_CMDLINE: usize = 1 << 14;
+
 /// Before each key.
 const PREFIX: &str = "keepalive-trace.";
 
@@ -62,7 +65,7 @@ impl Header {
         put("host", host.clone());
         put("kernel", kernel.clone());
         put("hz", hz.to_string());
-        put("cmdline", cmdline.clone());
+        put("cmdline", cmdline.chars().take(MOST_CMDLINE).collect());
         put("clock", "time is CLOCK_MONOTONIC + wall_offset_ns".to_owned());
         put("started_mono_ns", started_ns.to_string());
         put("wall_offset_ns", wall_offset_ns.to_string());

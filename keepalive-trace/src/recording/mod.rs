@@ -1,4 +1,5 @@
 //! The disk: recordings of events, as streams of Arrow batches. `docs/recording.md` is the format, column by column.
+mod batches;
 mod columns;
 mod export;
 mod file;
@@ -9,6 +10,7 @@ mod reader;
 mod recorder;
 mod row;
 mod set;
+mod stranger;
 mod words;
 mod writer;
 

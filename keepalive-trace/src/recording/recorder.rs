@@ -170,14 +170,13 @@ impl Recorder {
         output.sync().map_err(|error| self.stopped(&anyhow!(error)))
     }
 
-    /// It can't go on: what was whole before stays, with an end.
+    /// It can't go on: what was whole before stays, without an end, since the run has none.
     fn give_up(&mut self, error: &anyhow::Error) -> anyhow::Error {
         let why = self.stopped(error);
         if let Some(mut writer) = self.writer.take() {
             let whole = writer.written();
-            let output = writer.get_mut();
             // Where even that fails, whoever reads it sees where it ends.
-            drop(output.cut(whole).and_then(|()| io::Write::write_all(output, &frame::END)));
+            drop(writer.get_mut().cut(whole));
         }
         self.waiting = None;
         why

@@ -87,7 +87,7 @@ pub fn gap(gap: &Gap) -> String {
                 bytes => format!(" (its last {} are no whole batch)", counted(*bytes, "byte")),
             };
             format!(
-                "incomplete: {} has no end{torn}: the recorder was killed, or still records; what came in its last second is missing",
+                "incomplete: {} has no end{torn}: the recorder was killed, found the disk full, or still records; what came in its last second is missing",
                 escape(file)
             )
         }

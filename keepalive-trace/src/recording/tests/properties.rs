@@ -1,0 +1,37 @@
+//! What holds of any events at all.
+use proptest::{prelude::*, sample::select};
+
+use super::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+
+    #[test]
+    fn any_events_come_back_as_they_were_over_any_batches(
+        seen in proptest::collection::vec((events::event(), proptest::bool::weighted(0.2)), 0..16),
+        offset in select(vec![0, 1_700_000_000_000_000_000, i64::MIN, i64::MAX, -1]),
+        texts in any::<[String; 3]>(),
+    ) {
+        let mut header = header();
+        header.start.wall_offset_ns = offset;
+        [header.start.host, header.start.kernel, header.start.cmdline] = texts;
+        let mut writer = writer(&header);
+        for (event, flush) in &seen {
+            prop_assert!(writer.add(event).unwrap());
+            if *flush {
+                writer.flush().unwrap();
+            }
+        }
+        let bytes = end(writer, None);
+        prop_assert_eq!(&Reader::of(Path::new("x"), 0, &*bytes).unwrap().header, &header);
+        let (told, found) = read(&bytes).unwrap();
+        prop_assert!(told.iter().eq(seen.iter().map(|(event, _)| event)), "{:?}\ncame back as\n{:?}", seen, told);
+        prop_assert_eq!(found, Found { ending: Ending::Rotated, events: seen.len() as u64, strange: 0 });
+    }
+
+    #[test]
+    fn bytes_at_random_are_refused_in_one_sentence(bytes in proptest::collection::vec(any::<u8>(), 1..200)) {
+        let error = format!("{:#}", read(&bytes).unwrap_err());
+        prop_assert!(error.starts_with("x.arrows ") && !error.contains('\n'), "{}", error);
+    }
+}
