@@ -28,8 +28,13 @@ pub struct Cost {
 
 /// Runs it, with what it prints going to nobody.
 pub fn run(command: &mut Command) -> Result<Cost> {
+    run_into(command, Stdio::null())
+}
+
+/// Runs it, with what it prints going there.
+pub fn run_into(command: &mut Command, stdout: Stdio) -> Result<Cost> {
     let started = Instant::now();
-    let child = start(command, Stdio::null())?;
+    let child = start(command, stdout)?;
     let (status, usage) = wait(child)?;
     let elapsed = started.elapsed();
     check(command, status)?;

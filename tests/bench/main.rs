@@ -1,18 +1,19 @@
 //! What the tracer costs, measured from outside, in a machine whose clock counts instructions.
 //!
-//! `bench kernel` is about a connection's life under the tracer, `bench sockets` about a listing of many connections. The others are
-//! parts that this program gives to copies of itself.
+//! `bench kernel` is about a connection's life under the tracer, `bench sockets` about a listing of many connections. `bench report FOLDER
+//! TRACER [TSHARK]` is about a recording of many events, on any machine. The others are parts that this program gives to copies of itself.
 #![expect(clippy::print_stdout, reason = "a benchmark reports to whoever started it")]
 
 mod beat;
 mod cost;
 mod crowd;
 mod kernel;
+mod report;
 mod sockets;
 
-use std::{env, process::ExitCode};
+use std::{env, path::Path, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use lab::mounts;
 
 fn main() -> ExitCode {
@@ -31,8 +32,14 @@ fn run() -> Result<()> {
     match words[..] {
         ["kernel"] => mounts::all().and_then(|()| kernel::run()),
         ["sockets"] => mounts::all().and_then(|()| sockets::run()),
+        ["report", folder, tracer, ref rest @ ..] if rest.len() < 2 => {
+            let fine = report::run(Path::new(folder), Path::new(tracer), rest.first().map(Path::new))?;
+            ensure!(fine, "a goal of memory was missed");
+            Ok(())
+        }
+        [report::WRITE, folder] => report::write(Path::new(folder)),
         [crowd::PART, place, pairs] => crowd::hold(place.parse()?, pairs.parse()?),
         [beat::BUSY, instructions] => beat::be_busy(instructions.parse()?),
-        _ => bail!("usage: bench kernel|sockets, not {words:?}"),
+        _ => bail!("usage: bench kernel|sockets|report, not {words:?}"),
     }
 }

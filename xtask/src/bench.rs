@@ -1,8 +1,9 @@
 //! `cargo xtask bench`: what the tracer costs: a crowd of connections here, one connection, and a listing of many, in a machine
-//! whose clock counts instructions.
+//! whose clock counts instructions; and a recording of many events, here.
 mod crowd;
+mod report;
 
-use std::{process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -27,6 +28,9 @@ pub fn command(options: &BenchOptions) -> Result<ExitCode> {
     if asked(Bench::Crowd) {
         fine &= crowd::run()?;
     }
+    if asked(Bench::Report) {
+        fine &= report::run(&programs()?)?;
+    }
     if asked(Bench::Kernel) {
         fine &= measured(&options.kernel, Bench::Kernel)?;
     }
@@ -36,12 +40,17 @@ pub fn command(options: &BenchOptions) -> Result<ExitCode> {
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Whether the measurement in the virtual machine went well.
-fn measured(series: &str, what: Bench) -> Result<bool> {
+/// The tracer, as it is released, and `bench`: both static.
+fn programs() -> Result<BTreeMap<String, PathBuf>> {
     let mut cargo = guest::static_build();
     cargo.args(["--release", "--target-dir"]).arg(workspace::vm());
     cargo.args(["--package", "keepalive-trace", "--package", "tests", "--bin", "keepalive-trace", "--bin", "bench"]);
-    let built = guest::executables(&mut cargo)?;
+    guest::executables(&mut cargo)
+}
+
+/// Whether the measurement in the virtual machine went well.
+fn measured(series: &str, what: Bench) -> Result<bool> {
+    let built = programs()?;
     let take = |name: &str| built.get(name).map(|path| Given::program(path)).with_context(|| format!("cargo built no `{name}`"));
     let files = [take("keepalive-trace")?, take("bench")?];
 

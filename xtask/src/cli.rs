@@ -21,8 +21,8 @@ pub enum Task {
     Demo(DemoOptions),
     /// Run every check: format, lints, unit tests, and the live tests on every kernel
     Test(TestOptions),
-    /// Measure what the tracer costs: its memory and time for a crowd of connections, what it adds to a connection's life, and a
-    /// listing of many sockets
+    /// Measure what the tracer costs: its memory and time for a crowd of connections, what it adds to a connection's life, a
+    /// listing of many sockets, and a recording of many events
     Bench(BenchOptions),
     /// Run a command in a virtual machine that has keepalive-trace, scenes and live in /bin
     Vm(VmOptions),
@@ -87,6 +87,8 @@ pub enum Bench {
     Kernel,
     /// What a listing of 100,000 sockets costs, beside that of ss, in such a machine
     Sockets,
+    /// What a recording of ten million events costs to write, to report and to export, beside tshark on a capture of the same, here
+    Report,
     All,
 }
 

@@ -17,7 +17,7 @@ use crate::{
         ledger::Ledger,
     },
     output::{self, JsonLines},
-    recording::{self, Events, Rest, Table, Wanted},
+    recording::{self, Events, Rest, Table},
 };
 
 pub fn run(args: &ExportArgs) -> Result<ExitCode> {
@@ -92,10 +92,7 @@ fn book(recorded: &Recorded) -> Result<crate::model::report::Report> {
     let mut book = Book::new(recorded.choice.clone(), true, usize::MAX);
     for run in &recorded.set.runs {
         book.begin(run.header.start.clone(), run.header.started_ns);
-        let Rest { gaps, stopped_ns } = recorded.read(run, Wanted::Histories, |event| {
-            book.note(event);
-            Ok(())
-        })?;
+        let Rest { gaps, stopped_ns } = recorded.read_into(run, &mut book)?;
         gaps.iter().for_each(|gap| output::note(&format!("note: {}", output::report::gap(gap))));
         book.end(gaps, stopped_ns);
     }
@@ -133,8 +130,8 @@ fn each_run(
     for run in recorded.set.runs.iter().filter(|run| recorded.choice.host(&run.header.start.host)) {
         let offset = run.header.start.wall_offset_ns;
         write(run, &mut |sink| {
-            let Rest { gaps, stopped_ns: _ } = recorded
-                .read(run, Wanted::Everything, |event| if recorded.choice.event(event, offset) { sink(event) } else { Ok(()) })?;
+            let Rest { gaps, stopped_ns: _ } =
+                recorded.read(run, |event| if recorded.choice.event(event, offset) { sink(event) } else { Ok(()) })?;
             gaps.iter().for_each(|gap| output::note(&format!("note: {}", output::report::gap(gap))));
             Ok(())
         })?;

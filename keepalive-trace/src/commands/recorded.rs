@@ -9,9 +9,9 @@ use anyhow::{Result, bail};
 
 use crate::{
     cli::ChoiceArgs,
-    model::{choice::Choice, event::Event},
+    model::{book::Book, choice::Choice, event::Event},
     output::{self, Bar},
-    recording::{Recording, Rest, Set, Wanted},
+    recording::{Recording, Rest, Set},
 };
 
 /// So many complaints of one kind are made one by one.
@@ -58,12 +58,20 @@ impl Recorded {
         }
     }
 
-    /// Hands over a run's events, in order.
+    /// Takes a run's events into a book.
+    ///
+    /// # Errors
+    /// When a file can't be read.
+    pub fn read_into(&self, run: &Recording, book: &mut Book) -> Result<Rest> {
+        run.read_into(book, |bytes| self.bar.advance(bytes))
+    }
+
+    /// Hands over all of a run's events, in order.
     ///
     /// # Errors
     /// When a file can't be read, or `sink` fails.
-    pub fn read(&self, run: &Recording, wanted: Wanted, sink: impl FnMut(&Event) -> Result<()>) -> Result<Rest> {
-        run.read(wanted, sink, |bytes| self.bar.advance(bytes))
+    pub fn read(&self, run: &Recording, sink: impl FnMut(&Event) -> Result<()>) -> Result<Rest> {
+        run.read(sink, |bytes| self.bar.advance(bytes))
     }
 
     /// All is read.

@@ -13,7 +13,7 @@ use crate::{
         worst,
     },
     output::{self, Look, Printer, report},
-    recording::{Recording, Rest, Wanted},
+    recording::{Recording, Rest},
 };
 
 pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
@@ -42,7 +42,7 @@ fn play_run(args: &ReplayArgs, recorded: &Recorded, run: &Recording) -> Result<(
     let mut book = Book::new(recorded.choice.clone(), args.histories, limit);
     book.begin(start.clone(), run.header.started_ns);
     let (mut ledger, mut shown, mut pace) = (Ledger::default(), 0, args.speed.map(Pace::new));
-    let Rest { gaps, stopped_ns } = recorded.read(run, Wanted::Everything, |event| {
+    let Rest { gaps, stopped_ns } = recorded.read(run, |event| {
         book.note(event);
         if !recorded.choice.event(event, start.wall_offset_ns) {
             return Ok(());

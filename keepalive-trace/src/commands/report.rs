@@ -11,7 +11,7 @@ use crate::{
     cli::ReportArgs,
     model::{book::Book, report::Report, worst},
     output::{self, Look, Printer},
-    recording::{self, Rest, Wanted},
+    recording::{self, Rest},
 };
 
 /// Histories on a page, unless somebody wants more.
@@ -62,10 +62,7 @@ fn read(recorded: &Recorded, all: bool, limit: usize) -> Result<Report> {
     let mut book = Book::new(recorded.choice.clone(), all, limit);
     for run in &recorded.set.runs {
         book.begin(run.header.start.clone(), run.header.started_ns);
-        let Rest { gaps, stopped_ns } = recorded.read(run, Wanted::Histories, |event| {
-            book.note(event);
-            Ok(())
-        })?;
+        let Rest { gaps, stopped_ns } = recorded.read_into(run, &mut book)?;
         book.end(gaps, stopped_ns);
     }
     Ok(book.report())

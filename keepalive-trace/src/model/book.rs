@@ -1,6 +1,7 @@
 //! Histories from events alone: what recordings are read into.
 use std::{
     collections::{BTreeMap, VecDeque},
+    hint::black_box,
     sync::Arc,
 };
 
@@ -61,6 +62,15 @@ impl Book {
     /// The next run begins; what comes is of that one.
     pub fn begin(&mut self, start: Start, started_ns: u64) {
         self.runs.push(Run { start, started_ns, ledger: Ledger::default(), gaps: Vec::new() });
+    }
+
+    /// Takes in some events at once. Their connections lie anywhere in a large table: fetched one after the other, with nothing
+    /// between, they are waited for together.
+    pub fn note_some(&mut self, events: &[Event]) {
+        let ids = events.iter().filter_map(|event| Some(event.body.connection()?.id));
+        let fetched = ids.filter_map(|id| self.living.get(&id)).fold(0, |sum: u64, page| sum.wrapping_add(page.history.fetch()));
+        black_box(fetched);
+        events.iter().for_each(|event| self.note(event));
     }
 
     pub fn note(&mut self, event: &Event) {

@@ -197,6 +197,12 @@ impl History {
         self.story.as_ref().map(|story| story.why()).filter(|why| !why.is_empty())
     }
 
+    /// Looks at what the next event will change, so that it is near by then. The number means nothing.
+    pub(super) fn fetch(&self) -> u64 {
+        let round = self.round.as_ref().map_or(0, |round| round.to_ns);
+        self.last_ns ^ u64::from(self.tally.pending) ^ u64::from(self.calm.rounds) ^ round
+    }
+
     /// Adds the connection's next event.
     pub fn apply(&mut self, event: &Event) {
         let Some(connection) = event.body.connection() else { return };
@@ -208,19 +214,18 @@ impl History {
         if connection.owner.is_some() {
             self.owner = connection.owner.into();
         }
-        let settings = connection.settings.or(self.settings());
         match &event.body {
             Body::Open(_, Open { how, connect_us }) => {
                 self.how = *how;
                 self.connect_us = (*connect_us).into();
-                self.settings = settings.into();
+                self.follow(connection);
                 let probes = connection.probes_out.unwrap_or(0);
                 self.tally.began(probes);
                 let round = Round { probes, from_ns: at, to_ns: at, ..Round::default() };
                 self.round = (probes > 0).then(|| Box::new(round));
             }
             Body::Settings(_, changed) => {
-                self.settings = settings.into();
+                self.follow(connection);
                 self.add(Chapter {
                     from_ns: at,
                     to_ns: at,
@@ -228,7 +233,7 @@ impl History {
                 });
             }
             Body::Probe(_, probe) => {
-                self.settings = settings.into();
+                self.follow(connection);
                 self.probe(at, probe);
             }
             // That the timer comes too early after other traffic is the rule, and no news.
@@ -253,6 +258,13 @@ impl History {
             | Body::Sysctl(..)
             | Body::Lost(_)
             | Body::Stop(_) => {}
+        }
+    }
+
+    /// Settings that are not known are those of before.
+    fn follow(&mut self, connection: &Connection) {
+        if connection.settings.is_some() {
+            self.settings = connection.settings.into();
         }
     }
 

@@ -64,6 +64,7 @@ impl<T: ArrowPrimitiveType> Cell for Number<T> {
         column.as_primitive_opt::<T>().cloned()
     }
 
+    #[inline(always)]
     fn at(view: &Self::View, row: usize) -> Option<T::Native> {
         (!view.is_null(row)).then(|| view.value(row))
     }
@@ -93,6 +94,7 @@ impl Cell for Moment {
         column.as_primitive_opt::<TimestampNanosecondType>().cloned()
     }
 
+    #[inline(always)]
     fn at(view: &Self::View, row: usize) -> Option<i64> {
         (!view.is_null(row)).then(|| view.value(row))
     }
@@ -122,6 +124,7 @@ impl Cell for Flag {
         column.as_boolean_opt().cloned()
     }
 
+    #[inline(always)]
     fn at(view: &Self::View, row: usize) -> Option<bool> {
         (!view.is_null(row)).then(|| view.value(row))
     }
@@ -151,6 +154,7 @@ impl Cell for Text {
         column.as_string_opt::<i32>().cloned()
     }
 
+    #[inline(always)]
     fn at(view: &Self::View, row: usize) -> Option<String> {
         (!view.is_null(row)).then(|| view.value(row).to_owned())
     }
@@ -249,6 +253,7 @@ impl<W: Word + 'static> Cell for Words<W> {
         Some((column.keys().clone(), words))
     }
 
+    #[inline(always)]
     fn at((keys, words): &Self::View, row: usize) -> Option<W> {
         if keys.is_null(row) { None } else { words.get(usize::from(keys.value(row)))?.clone() }
     }
@@ -299,7 +304,7 @@ macro_rules! key {
 macro_rules! view {
     ($($(#[doc = $doc:literal])+ $name:ident $(as $key:literal)?: $cell:ty,)+) => {
         #[expect(dead_code, reason = "the host is in the header as well")]
-        /// A look at a batch. Columns that it doesn't have, or that are of another type, are empty.
+        /// A look at a batch. Columns that it doesn't have, or that are of another type, are empty, as those are that hold nothing.
         pub(super) struct View {
             $(pub(super) $name: Look<$cell>,)+
         }
@@ -308,6 +313,7 @@ macro_rules! view {
             pub(super) fn of(batch: &RecordBatch, seen: &mut Seen) -> Self {
                 Self {
                     $($name: Look(batch.column_by_name(key!($name $($key)?))
+                        .filter(|column| column.null_count() < column.len())
                         .and_then(|column| <$cell as $crate::recording::columns::Cell>::view(key!($name $($key)?), column, seen))),)+
                 }
             }
@@ -319,6 +325,7 @@ macro_rules! view {
 pub(super) struct Look<C: Cell>(Option<C::View>);
 
 impl<C: Cell> Look<C> {
+    #[inline(always)]
     pub(super) fn at(&self, row: usize) -> Option<C::Value> {
         C::at(self.0.as_ref()?, row)
     }

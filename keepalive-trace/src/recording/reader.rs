@@ -20,7 +20,7 @@ use super::{
 use crate::model::event::Event;
 
 /// What histories and counts are made of. The others needn't be unpacked for them.
-const STORY: [&str; 44] = [
+const STORY: [&str; 43] = [
     "time",
     "event",
     "conn",
@@ -31,7 +31,6 @@ const STORY: [&str; 44] = [
     "rport",
     "netns",
     "cgroup",
-    "state",
     "pid",
     "comm",
     "holders",
@@ -66,6 +65,9 @@ const STORY: [&str; 44] = [
     "old",
     "new",
 ];
+
+/// Events that are handed over in one go: enough for their connections to be fetched together, and few enough to stay close.
+const SOME: usize = 32;
 
 /// What is to be read of the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,10 +171,18 @@ impl<R: BufRead> Reader<R> {
     ///
     /// # Errors
     /// When the file can't be read, or `sink` fails.
-    pub fn read(
+    pub fn read(self, wanted: Wanted, mut sink: impl FnMut(&Event) -> Result<()>, progress: impl FnMut(u64)) -> Result<Found> {
+        self.read_some(wanted, |events| events.iter().try_for_each(&mut sink), progress)
+    }
+
+    /// The same, with some events at once.
+    ///
+    /// # Errors
+    /// When the file can't be read, or `sink` fails.
+    pub fn read_some(
         mut self,
         wanted: Wanted,
-        mut sink: impl FnMut(&Event) -> Result<()>,
+        mut sink: impl FnMut(&[Event]) -> Result<()>,
         mut progress: impl FnMut(u64),
     ) -> Result<Found> {
         let wall = Wall { offset_ns: self.header.start.wall_offset_ns };
@@ -183,6 +193,7 @@ impl<R: BufRead> Reader<R> {
         let mut batches = Batches::new(&self.schema, chosen);
         let mut seen = Seen::default();
         let (mut events, mut strange, mut stopped) = (0, 0, None);
+        let mut some = Vec::with_capacity(SOME);
         // Up to here, nothing is missing.
         let mut whole = self.frames.at;
         progress(whole);
@@ -213,12 +224,14 @@ impl<R: BufRead> Reader<R> {
             let view = View::of(&batch, &mut seen);
             for row in 0..batch.num_rows() {
                 match row::read(&view, row, wall) {
-                    Read::Event(event) => {
-                        events += 1;
-                        sink(&event)?;
-                    }
+                    Read::Event(event) => some.push(event),
                     Read::Stop(mono_ns) => stopped = Some(mono_ns),
                     Read::Strange => strange += 1,
+                }
+                if some.len() == SOME || row + 1 == batch.num_rows() {
+                    events += some.len() as u64;
+                    sink(&some)?;
+                    some.clear();
                 }
             }
             whole = self.frames.at;

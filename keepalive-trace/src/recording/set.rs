@@ -10,7 +10,7 @@ use super::{
     header::Header,
     reader::{Ending, Reader, Wanted},
 };
-use crate::model::{event::Event, report::Gap};
+use crate::model::{book::Book, event::Event, report::Gap};
 
 /// The files of one run.
 #[derive(Debug)]
@@ -94,10 +94,26 @@ impl Recording {
     ///
     /// # Errors
     /// When a file can't be read, or `sink` fails.
-    pub fn read(
+    pub fn read(&self, mut sink: impl FnMut(&Event) -> Result<()>, progress: impl FnMut(u64)) -> Result<Rest> {
+        self.read_some(Wanted::Everything, |events| events.iter().try_for_each(&mut sink), progress)
+    }
+
+    /// The same, into a book, with no more of the events than that looks at.
+    ///
+    /// # Errors
+    /// When a file can't be read.
+    pub fn read_into(&self, book: &mut Book, progress: impl FnMut(u64)) -> Result<Rest> {
+        let sink = |events: &[Event]| {
+            book.note_some(events);
+            Ok(())
+        };
+        self.read_some(Wanted::Histories, sink, progress)
+    }
+
+    fn read_some(
         &self,
         wanted: Wanted,
-        mut sink: impl FnMut(&Event) -> Result<()>,
+        mut sink: impl FnMut(&[Event]) -> Result<()>,
         mut progress: impl FnMut(u64),
     ) -> Result<Rest> {
         let (mut gaps, mut stopped_ns) = (Vec::new(), None);
@@ -108,7 +124,7 @@ impl Recording {
                 gaps.push(Gap::Missing { first: next, last: number - 1 });
             }
             next = number.saturating_add(1);
-            let found = Reader::open(path)?.read(wanted, &mut sink, &mut progress)?;
+            let found = Reader::open(path)?.read_some(wanted, &mut sink, &mut progress)?;
             let file = name(path);
             if found.strange > 0 {
                 gaps.push(Gap::Strange { file: file.clone(), rows: found.strange });

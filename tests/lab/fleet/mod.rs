@@ -195,8 +195,7 @@ pub struct Recorded {
 /// When the file can't be written.
 pub fn record_at(plan: Plan, path: &Path, pace: Pace) -> Result<Recorded> {
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    let header = Header::of(start(&plan), BEGINS, plan.seed as u32);
-    let mut writer = Writer::begin(BufWriter::new(file), &header)?;
+    let mut writer = Writer::begin(BufWriter::new(file), &header(&plan))?;
     let mut generator = Generator::new(plan);
     let (mut events, mut oldest) = (0, None);
     for event in generator.by_ref() {
@@ -210,6 +209,11 @@ pub fn record_at(plan: Plan, path: &Path, pace: Pace) -> Result<Recorded> {
     writer.finish(Some((generator.now(), events))).map_err(|(_, error)| error)?;
     let bytes = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
     Ok(Recorded { events, bytes, took: Duration::from_nanos(generator.now() - BEGINS) })
+}
+
+/// What the recording of a run says of itself.
+pub fn header(plan: &Plan) -> Header {
+    Header::of(start(plan), BEGINS, plan.seed as u32)
 }
 
 fn start(plan: &Plan) -> Start {
