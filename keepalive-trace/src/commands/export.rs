@@ -26,6 +26,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode> {
     let format = format(args, to_stdout)?;
     let recorded = Recorded::open(&args.files, &args.choice)?;
     if to_stdout {
+        let recorded = recorded.without_bar();
         if output::is_terminal() && matches!(format, Format::Parquet | Format::Arrows) {
             bail!("a table is no text for a terminal: give -o a file, or send standard output to one");
         }

@@ -52,8 +52,8 @@ pub(super) struct Session<'a> {
     /// Sum up the histories at the end: only the worst, or all.
     pub histories: Option<bool>,
     pub record: Option<Plan>,
-    /// Where the report goes, beside the screen.
-    pub report: Option<&'a Path>,
+    /// Where the report goes, beside the screen, and whether what is there is overwritten.
+    pub report: Option<(&'a Path, bool)>,
 }
 
 impl Session<'_> {
@@ -93,8 +93,8 @@ impl Session<'_> {
         if let Some(plan) = &self.record {
             sinks.record(plan.clone())?;
         }
-        if let Some(path) = self.report {
-            sinks.report_to(path, self.record.as_ref().is_some_and(|plan| plan.overwrite))?;
+        if let Some((path, overwrite)) = self.report {
+            sinks.report_to(path, overwrite)?;
         }
         self.greet(hz, probes.attach);
         for event in (self.opening)(&mut probes)? {

@@ -45,6 +45,11 @@ impl Recorded {
         Ok(Self { set, choice, files: files.to_vec(), bar })
     }
 
+    /// No bar: what is read is shown on the same terminal.
+    pub fn without_bar(self) -> Self {
+        Self { bar: Bar::hidden(), ..self }
+    }
+
     /// Holds that what is to be written is none of what is to be read.
     ///
     /// # Errors

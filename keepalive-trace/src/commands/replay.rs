@@ -25,7 +25,7 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
 }
 
 fn play(args: &ReplayArgs) -> Result<()> {
-    let recorded = Recorded::open(&args.files, &args.choice)?;
+    let recorded = Recorded::open(&args.files, &args.choice)?.without_bar();
     let runs: Vec<&Recording> = recorded.set.runs.iter().filter(|run| recorded.choice.host(&run.header.start.host)).collect();
     for run in runs {
         play_run(args, &recorded, run)?;

@@ -1,5 +1,6 @@
 //! `report`: what became of the connections of recordings.
 use std::{
+    fs,
     io::{self, BufWriter, Write as _},
     process::ExitCode,
 };
@@ -38,11 +39,14 @@ fn tell(args: &ReportArgs) -> Result<()> {
     }
     let page = args.html.as_ref().map(|path| recording::create(path, args.force)).transpose()?;
     let report = read(&recorded, all, limit)?;
-    if let Some(page) = page {
+    if let (Some(page), Some(path)) = (page, &args.html) {
         let mut out = BufWriter::new(page);
-        output::page(&report, &mut out)?;
-        out.flush().context("cannot write the page")?;
-        return recorded.end();
+        let written = output::page(&report, &mut out).and_then(|()| out.flush().context("cannot write the page"));
+        if written.is_err() {
+            // Half a page is none.
+            drop(fs::remove_file(path));
+        }
+        return written.and_then(|()| recorded.end());
     }
     if args.json {
         let mut out = BufWriter::new(io::stdout().lock());

@@ -22,7 +22,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         opening: &|_| Ok(Vec::new()),
         histories: Some(args.histories),
         record: args.record.as_ref().map(|path| Plan { path: Some(path.clone()), overwrite: args.force, rotation: None }),
-        report: args.report.as_deref(),
+        report: args.report.as_deref().map(|path| (path, args.force)),
     }
     .run()
 }

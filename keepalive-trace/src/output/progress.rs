@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Bar {
     bar: ProgressBar,
     began: Instant,
+    hidden: bool,
 }
 
 impl Bar {
@@ -22,11 +23,16 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template("reading {bytes} of {total_bytes} [{bar:30}] {percent} %, {eta} left") {
             bar.set_style(style);
         }
-        Self { bar, began: Instant::now() }
+        Self { bar, began: Instant::now(), hidden: false }
+    }
+
+    /// One that is never seen.
+    pub fn hidden() -> Self {
+        Self { hidden: true, ..Self::begin(0) }
     }
 
     pub fn advance(&self, bytes: u64) {
-        if self.bar.is_hidden() && self.began.elapsed() > PATIENCE && io::stderr().is_terminal() {
+        if !self.hidden && self.bar.is_hidden() && self.began.elapsed() > PATIENCE && io::stderr().is_terminal() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         self.bar.inc(bytes);
