@@ -240,6 +240,53 @@ fn a_whole_recording_is_read_without_a_word_on_standard_error() {
     }
 }
 
+/// A task that is called like this means harm: to a spreadsheet, a terminal, a reader's eye, and a page.
+#[test]
+fn a_name_that_means_harm_does_none_wherever_it_is_shown() {
+    const NAME: &str = "=\u{1b}[31m\u{202e}<q>\u{7f}";
+    let cut = *b"\xf0\x9f\x90\xa2\xf0\x9f\x90\xa2\xf0\x9f\x90\xa2\xf0\x9f\x90\0";
+    let folder = Folder::new("harm");
+    let mut writer = Writer::begin(Vec::new(), &header("db1", 1, 1)).unwrap();
+    for (mut event, comm) in events(2).into_iter().zip([Comm::from(NAME), Comm::from(cut)]) {
+        if let Body::Open(connection, _) = &mut event.body {
+            connection.owner = Some(Owner { task: Task { pid: 812, comm }, holders: 1 });
+        }
+        writer.add(&event).unwrap();
+    }
+    let bytes = writer.finish(Some((9_000_000, 2))).unwrap_or_else(|(_, error)| panic!("{error:#}"));
+    folder.put("x.arrows", &bytes);
+    let shown = |args: &[&str]| {
+        let output = folder.run(args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        let text = stdout(&output);
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{7f}']), "{args:?}: {text:?}");
+        assert!(text.contains("\u{1f422}\u{1f422}\u{1f422}"), "{args:?}: {text:?}");
+        text
+    };
+    shown(&["report", "x.arrows", "--histories"]);
+    shown(&["replay", "x.arrows", "--all"]);
+    let csv = shown(&["export", "x.arrows", "--format", "csv", "-o", "-"]);
+    assert!(csv.contains(",'=\\u{1b}[31m"), "a formula: {csv}");
+    for args in [
+        &["report", "x.arrows", "--json"][..],
+        &["replay", "x.arrows", "--all", "--json"],
+        &["export", "x.arrows", "--format", "jsonl", "-o", "-"],
+    ] {
+        let lines = shown(args);
+        let names: Vec<_> = lines
+            .lines()
+            .filter_map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                line.get("comm")?.as_str().map(str::to_owned)
+            })
+            .collect();
+        assert!(names.iter().any(|name| name == NAME), "{args:?}: {names:?}");
+    }
+    assert!(folder.run(&["report", "x.arrows", "--html", "x.html"]).status.success());
+    let page = fs::read_to_string(folder.0.join("x.html")).unwrap();
+    assert!(!page.contains(['\u{1b}', '\u{202e}', '\u{7f}']) && !page.contains("<q>"), "the page has it raw");
+}
+
 #[test]
 fn a_torn_recording_tells_what_it_has_and_that_it_has_no_end() {
     let folder = Folder::new("torn");
