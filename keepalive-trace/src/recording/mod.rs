@@ -1,5 +1,6 @@
 //! The disk: recordings of events, as streams of Arrow batches. `docs/recording.md` is the format, column by column.
 mod batches;
+mod cells;
 mod columns;
 mod export;
 mod file;

@@ -11,7 +11,8 @@ use arrow_schema::SchemaRef;
 
 use super::{
     batches::{self, Batches},
-    columns::{Seen, View},
+    cells::Seen,
+    columns::View,
     frame::{Frames, Next},
     header::{Header, Refusal},
     row::{self, Read, Wall},
