@@ -87,5 +87,5 @@ pub fn output(command: &str, recording: &Path, arguments: &[&str]) -> Result<Str
 
 /// The stories of a report, without what goes before and after them.
 fn stories(report: &str) -> impl Iterator<Item = &str> {
-    report.split("\n\n").filter(|part| part.contains(" > "))
+    report.split("\n\n").map(str::trim_end).filter(|part| part.contains(" > "))
 }

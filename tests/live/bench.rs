@@ -21,11 +21,12 @@ pub struct Test {
     pub run: fn(&Bench) -> Result<()>,
 }
 
-/// `tests![this_is_so, that_is_so]`: the list of a theme's tests.
+/// `tests![this_is_so, that_is_so]`: the list of a theme's tests, which may have another name than `TESTS`.
 macro_rules! tests {
-    ($($test:ident),* $(,)?) => {
-        pub const TESTS: &[$crate::bench::Test] = &[$($crate::bench::Test { name: stringify!($test), run: $test }),*];
+    ($list:ident: $($test:ident),* $(,)?) => {
+        pub const $list: &[$crate::bench::Test] = &[$($crate::bench::Test { name: stringify!($test), run: $test }),*];
     };
+    ($($test:ident),* $(,)?) => { $crate::bench::tests! { TESTS: $($test),* } };
 }
 pub(crate) use tests;
 

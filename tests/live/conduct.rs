@@ -26,15 +26,18 @@ use crate::{
 tests![
     it_hooks_while_it_runs_and_leaves_nothing,
     the_start_line_says_what_it_runs_on,
-    two_at_once_attached_either_way_tell_the_same,
     it_comes_and_goes_amid_probes_and_loses_none,
+    very_verbose_it_logs_from_inside_the_kernel,
+];
+
+tests![ONCE:
+    two_at_once_attached_either_way_tell_the_same,
     ctrl_c_ends_it_at_any_moment,
     sigterm_ends_it_too,
     a_reader_who_goes_ends_it_quietly,
     it_stops_after_a_duration,
     it_stops_after_a_count,
     the_stop_line_sums_up,
-    very_verbose_it_logs_from_inside_the_kernel,
 ];
 
 /// A healthy connection, probed: both ends open, and an answer is recognised at the timer's next run.

@@ -42,7 +42,7 @@ use libtest_mimic::{Arguments, Trial};
 /// What the machine's environment holds where these tests may run.
 const PERMISSION: &str = "KEEPALIVE_TRACE_LAB";
 
-const THEMES: [(&str, &[Test]); 31] = [
+const THEMES: [(&str, &[Test]); 25] = [
     ("outcomes", outcomes::TESTS),
     ("silences", silences::TESTS),
     ("tuples", tuples::TESTS),
@@ -50,7 +50,6 @@ const THEMES: [(&str, &[Test]); 31] = [
     ("resets", resets::TESTS),
     ("replies", replies::TESTS),
     ("extremes", extremes::TESTS),
-    ("defaults", defaults::TESTS),
     ("verdicts::keepalive", verdicts::keepalive::TESTS),
     ("verdicts::user_timeout", verdicts::user_timeout::TESTS),
     ("verdicts::retransmit", verdicts::retransmit::TESTS),
@@ -65,19 +64,25 @@ const THEMES: [(&str, &[Test]); 31] = [
     ("verdicts::recovery", verdicts::recovery::TESTS),
     ("owners", owners::TESTS),
     ("before_us", before_us::TESTS),
-    ("filters", filters::TESTS),
-    ("flood", flood::TESTS),
     ("skips", skips::TESTS),
-    ("room", room::TESTS),
     ("conduct", conduct::TESTS),
-    ("recording", recording::TESTS),
-    ("refusals", refusals::TESTS),
     ("check", check::TESTS),
     ("sysctl", sysctl::TESTS),
 ];
 
 /// Those for which it makes no difference how the tracer attaches, which chooses by itself then.
-const THEMES_ONCE: [(&str, &[Test]); 3] = [("wheel", wheel::TESTS), ("sockets", sockets::TESTS), ("lint", lint::TESTS)];
+const THEMES_ONCE: [(&str, &[Test]); 10] = [
+    ("defaults", defaults::TESTS),
+    ("filters", filters::TESTS),
+    ("flood", flood::TESTS),
+    ("room", room::TESTS),
+    ("conduct", conduct::ONCE),
+    ("recording", recording::TESTS),
+    ("refusals", refusals::TESTS),
+    ("wheel", wheel::TESTS),
+    ("sockets", sockets::TESTS),
+    ("lint", lint::TESTS),
+];
 const ONCE: &str = "once";
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness reports to whoever started it")]

@@ -11,7 +11,6 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use lab::{
     clock::{self, Moment},
-    counters::Counters,
     event::Event,
     pair::{Family, Pair, Plan},
     recorded::output,
@@ -124,13 +123,13 @@ fn it_records_every_probe_that_the_kernel_counts(bench: &Bench) -> Result<()> {
     let child = record(bench.attach, &path, &["--netns", &netns])?;
     // The snapshot is over.
     sleep(Duration::from_secs(1));
-    let before = Counters::read()?;
+    let before = stage.netns.counters()?;
     let pairs = storm(&stage, 2)?;
     sleep(Duration::from_secs(2));
     for pair in &pairs {
         pair.client.set_keepalive(false).context("SO_KEEPALIVE")?;
     }
-    let counted = Counters::read()?.since(&before, "TCPKeepAlive")?;
+    let counted = stage.netns.counters()?.since(&before, "TCPKeepAlive")?;
     signal(&child, Signal::SIGINT)?;
     let ended = child.wait_with_output()?;
     // Of sysctls whose followers it can't count it warns; that is another test's.
@@ -152,7 +151,8 @@ fn killed_amid_events_it_misses_a_second_at_most_and_says_so(bench: &Bench) -> R
     let _pairs = storm(&stage, 4)?;
     sleep(Duration::from_millis(3300));
     // What is known a second before its death is in it.
-    let (counted, second_before) = (Counters::read()?.get("TCPKeepAlive")?, clock::now());
+    let (counted, second_before) = (stage.netns.counters()?.get("TCPKeepAlive")?, clock::now());
+    assert!(counted > 100, "{counted} probes: no storm");
     sleep(Duration::from_secs(1));
     signal(&child, Signal::SIGKILL)?;
     let died = clock::now();

@@ -5,7 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use hashbrown::{HashMap, hash_map::Entry};
+use hashbrown::HashMap;
+use slab::Slab;
 
 use super::{
     choice::{Choice, Subject},
@@ -26,7 +27,11 @@ const LINGER_NS: u64 = 10_000_000_000;
 pub struct Book {
     choice: Choice,
     runs: Vec<Run>,
-    living: HashMap<ConnId, Page>,
+    /// Where each living connection's page is. Small, so that looking it up is quick among a million too.
+    living: HashMap<ConnId, usize>,
+    pages: Slab<Page>,
+    /// Pages that the next events are about.
+    next: Vec<usize>,
     /// Those that have ended, the oldest first.
     ended: VecDeque<(u64, ConnId)>,
     connections: u64,
@@ -52,6 +57,8 @@ impl Book {
             choice,
             runs: Vec::new(),
             living: HashMap::new(),
+            pages: Slab::new(),
+            next: Vec::new(),
             ended: VecDeque::new(),
             connections: 0,
             verdicts: BTreeMap::new(),
@@ -67,9 +74,12 @@ impl Book {
     /// Takes in some events at once. Their connections lie anywhere in a large table: fetched one after the other, with nothing
     /// between, they are waited for together.
     pub fn note_some(&mut self, events: &[Event]) {
-        let ids = events.iter().filter_map(|event| Some(event.body.connection()?.id));
-        let fetched = ids.filter_map(|id| self.living.get(&id)).fold(0, |sum: u64, page| sum.wrapping_add(page.history.fetch()));
-        black_box(fetched);
+        let Self { living, pages, next, .. } = self;
+        next.clear();
+        next.extend(events.iter().filter_map(|event| living.get(&event.body.connection()?.id)));
+        let histories = || next.iter().filter_map(|page| Some(&pages.get(*page)?.history));
+        black_box(histories().fold(0, |sum: u64, history| sum.wrapping_add(history.last_ns)));
+        black_box(histories().fold(0, |sum: u64, history| sum.wrapping_add(history.fetch())));
         events.iter().for_each(|event| self.note(event));
     }
 
@@ -81,16 +91,23 @@ impl Book {
         {
             self.ended.pop_front();
             if let Some(page) = self.living.remove(&id) {
+                let page = self.pages.remove(page);
                 self.close(page);
             }
         }
         let Some(connection) = event.body.connection() else { return };
-        let page = match self.living.entry(connection.id) {
-            Entry::Occupied(page) => page.into_mut(),
+        let known = self.living.get(&connection.id).copied();
+        let number = match known {
+            Some(number) => number,
             // These come after an end too.
-            Entry::Vacant(_) if matches!(event.body, Body::Reset(..) | Body::Owner(_)) => return,
-            Entry::Vacant(room) => room.insert(Page::new(connection, event.mono_ns)),
+            None if matches!(event.body, Body::Reset(..) | Body::Owner(_)) => return,
+            None => {
+                let number = self.pages.insert(Page::new(connection, event.mono_ns));
+                self.living.insert(connection.id, number);
+                number
+            }
         };
+        let Some(page) = self.pages.get_mut(number) else { return };
         page.history.apply(event);
         if page.cgroup.is_none() && connection.cgroup.is_some() {
             page.cgroup.clone_from(&connection.cgroup);
@@ -103,8 +120,9 @@ impl Book {
     /// The run is over, as far as it is known: at this moment, nanoseconds of CLOCK_MONOTONIC.
     pub fn end(&mut self, gaps: Vec<Gap>, stopped_ns: Option<u64>) {
         self.ended.clear();
-        for (_, page) in std::mem::take(&mut self.living) {
-            self.close(page);
+        self.living.clear();
+        for page in std::mem::take(&mut self.pages) {
+            self.close(page.1);
         }
         if let Some(run) = self.runs.last_mut() {
             run.gaps = gaps;

@@ -8,6 +8,7 @@ use arrow_array::{
     cast::AsArray as _,
     types::{TimestampNanosecondType, UInt16Type},
 };
+use arrow_buffer::NullBuffer;
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 use hashbrown::HashMap;
 
@@ -25,6 +26,10 @@ pub(super) trait Cell {
     /// None where the column is of another type.
     fn view(name: &'static str, column: &ArrayRef, seen: &mut Seen) -> Option<Self::View>;
     fn at(view: &Self::View, row: usize) -> Option<Self::Value>;
+    /// Which rows hold something; none: all.
+    fn nulls(view: &Self::View) -> Option<&NullBuffer>;
+    /// What stands in a row that is known to hold something.
+    fn get(view: &Self::View, row: usize) -> Option<Self::Value>;
 }
 
 /// Dictionaries that were read before, by their column: most stay the same from batch to batch.
@@ -58,6 +63,15 @@ impl<T: ArrowPrimitiveType> Cell for Number<T> {
     #[inline(always)]
     fn at(view: &Self::View, row: usize) -> Option<T::Native> {
         value(view, row)
+    }
+
+    fn nulls(view: &Self::View) -> Option<&NullBuffer> {
+        view.nulls()
+    }
+
+    #[inline(always)]
+    fn get(view: &Self::View, row: usize) -> Option<T::Native> {
+        view.values().get(row).copied()
     }
 }
 
@@ -96,6 +110,15 @@ impl Cell for Moment {
     fn at(view: &Self::View, row: usize) -> Option<i64> {
         value(view, row)
     }
+
+    fn nulls(view: &Self::View) -> Option<&NullBuffer> {
+        view.nulls()
+    }
+
+    #[inline(always)]
+    fn get(view: &Self::View, row: usize) -> Option<i64> {
+        view.values().get(row).copied()
+    }
 }
 
 /// Yes or no.
@@ -124,7 +147,16 @@ impl Cell for Flag {
 
     #[inline(always)]
     fn at(view: &Self::View, row: usize) -> Option<bool> {
-        (!view.is_null(row)).then(|| view.value(row))
+        view.nulls().is_none_or(|nulls| nulls.is_valid(row)).then(|| Self::get(view, row))?
+    }
+
+    fn nulls(view: &Self::View) -> Option<&NullBuffer> {
+        view.nulls()
+    }
+
+    #[inline(always)]
+    fn get(view: &Self::View, row: usize) -> Option<bool> {
+        (row < view.len()).then(|| view.values().value(row))
     }
 }
 
@@ -155,6 +187,14 @@ impl Cell for Text {
     #[inline(always)]
     fn at(view: &Self::View, row: usize) -> Option<String> {
         (!view.is_null(row)).then(|| view.value(row).to_owned())
+    }
+
+    fn nulls(view: &Self::View) -> Option<&NullBuffer> {
+        view.nulls()
+    }
+
+    fn get(view: &Self::View, row: usize) -> Option<String> {
+        Self::at(view, row)
     }
 }
 
@@ -255,6 +295,15 @@ impl<W: Word + 'static> Cell for Words<W> {
     fn at((keys, words): &Self::View, row: usize) -> Option<W> {
         words.get(usize::from(value(keys, row)?))?.clone()
     }
+
+    fn nulls((keys, _): &Self::View) -> Option<&NullBuffer> {
+        keys.nulls()
+    }
+
+    #[inline(always)]
+    fn get((keys, words): &Self::View, row: usize) -> Option<W> {
+        words.get(usize::from(*keys.values().get(row)?))?.clone()
+    }
 }
 
 /// Columns by their names: a row of them, and all rows that are not written yet.
@@ -326,6 +375,30 @@ impl<C: Cell> Look<C> {
     #[inline(always)]
     pub(super) fn at(&self, row: usize) -> Option<C::Value> {
         C::at(self.0.as_ref()?, row)
+    }
+
+    pub(super) fn nulls(&self) -> Option<&NullBuffer> {
+        C::nulls(self.0.as_ref()?)
+    }
+
+    /// Of a row that is known to hold something: [`Together`].
+    #[inline(always)]
+    pub(super) fn get(&self, row: usize) -> Option<C::Value> {
+        C::get(self.0.as_ref()?, row)
+    }
+}
+
+/// Rows in which several columns hold something, looked up once for all of them.
+pub(super) struct Together(Option<NullBuffer>);
+
+impl Together {
+    pub(super) fn of<'a>(columns: impl IntoIterator<Item = Option<&'a NullBuffer>>) -> Self {
+        Self(columns.into_iter().fold(None, |all, one| NullBuffer::union(all.as_ref(), one)))
+    }
+
+    #[inline(always)]
+    pub(super) fn hold(&self, row: usize) -> bool {
+        self.0.as_ref().is_none_or(|rows| row < rows.len() && rows.is_valid(row))
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     columns::View,
     frame::{Frames, Next},
     header::{Header, Refusal},
-    row::{self, Read, Wall},
+    row::{Read, Rows, Wall},
     stranger,
 };
 use crate::model::event::Event;
@@ -222,9 +222,9 @@ impl<R: BufRead> Reader<R> {
                 Ok(None) => continue,
                 Err(why) => break damaged(why),
             };
-            let view = View::of(&batch, &mut seen);
+            let rows = Rows::new(View::of(&batch, &mut seen), wall);
             for row in 0..batch.num_rows() {
-                match row::read(&view, row, wall) {
+                match rows.read(row) {
                     Read::Event(event) => some.push(event),
                     Read::Stop(mono_ns) => stopped = Some(mono_ns),
                     Read::Strange => strange += 1,

@@ -2,6 +2,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use super::{
+    cells::Together,
     columns::{Row, View},
     words::{Kind, Way},
 };
@@ -185,13 +186,34 @@ pub(super) enum Read {
     Strange,
 }
 
-/// Reads a row of a batch.
-pub(super) fn read(view: &View, row: usize, wall: Wall) -> Read {
-    let at = Reading { view, row, wall };
-    at.all().unwrap_or(Read::Strange)
+/// A batch, to be read row by row.
+pub(super) struct Rows {
+    view: View,
+    wall: Wall,
+    /// Rows with all that names a connection, and those with all its settings.
+    named: Together,
+    settled: Together,
+}
+
+impl Rows {
+    pub(super) fn new(view: View, wall: Wall) -> Self {
+        let View { conn, ip, laddr, lport, raddr, rport, .. } = &view;
+        let named = [conn.nulls(), ip.nulls(), laddr.nulls(), lport.nulls(), raddr.nulls(), rport.nulls()];
+        let View { keepalive, time_s, intvl_s, probes, user_timeout_ms, origin_time, origin_intvl, origin_probes, .. } = &view;
+        let values = [keepalive.nulls(), time_s.nulls(), intvl_s.nulls(), probes.nulls(), user_timeout_ms.nulls()];
+        let origins = [origin_time.nulls(), origin_intvl.nulls(), origin_probes.nulls()];
+        let (named, settled) = (Together::of(named), Together::of(values.into_iter().chain(origins)));
+        Self { view, wall, named, settled }
+    }
+
+    pub(super) fn read(&self, row: usize) -> Read {
+        let at = Reading { rows: self, view: &self.view, row, wall: self.wall };
+        at.all().unwrap_or(Read::Strange)
+    }
 }
 
 struct Reading<'a> {
+    rows: &'a Rows,
     view: &'a View,
     row: usize,
     wall: Wall,
@@ -199,7 +221,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn all(&self) -> Option<Read> {
-        let Self { view, row, wall } = *self;
+        let Self { view, row, wall, .. } = *self;
         let mono_ns = wall.mono(view.time.at(row)?);
         let body = match view.event.at(row)? {
             Kind::Open => Body::Open(self.connection()?, Open { how: view.how.at(row)?, connect_us: view.connect_us.at(row) }),
@@ -281,14 +303,17 @@ impl Reading<'_> {
     }
 
     fn connection(&self) -> Option<Connection> {
-        let Self { view, row, wall: _ } = *self;
+        let Self { rows, view, row, wall: _ } = *self;
+        if !rows.named.hold(row) {
+            return None;
+        }
         let task = by(view.pid.at(row), view.comm.at(row));
         Some(Connection {
-            id: ConnId(view.conn.at(row)?),
+            id: ConnId(view.conn.get(row)?),
             cookie: view.cookie.at(row),
-            family: if view.ip.at(row)? == 4 { Family::V4 } else { Family::V6 },
-            local: SocketAddr::new(view.laddr.at(row)?, view.lport.at(row)?),
-            remote: SocketAddr::new(view.raddr.at(row)?, view.rport.at(row)?),
+            family: if view.ip.get(row)? == 4 { Family::V4 } else { Family::V6 },
+            local: SocketAddr::new(view.laddr.get(row)?, view.lport.get(row)?),
+            remote: SocketAddr::new(view.raddr.get(row)?, view.rport.get(row)?),
             netns: view.netns.at(row),
             cgroup: view.cgroup.at(row),
             owner: task.map(|task| Owner { task, holders: view.holders.at(row).unwrap_or(1) }),
@@ -300,18 +325,21 @@ impl Reading<'_> {
     }
 
     fn settings(&self) -> Option<Settings> {
-        let Self { view, row, wall: _ } = *self;
+        let Self { rows, view, row, wall: _ } = *self;
+        if !rows.settled.hold(row) {
+            return None;
+        }
         Some(Settings {
-            keepalive: view.keepalive.at(row)?,
-            time_s: Sourced { value: view.time_s.at(row)?, origin: view.origin_time.at(row)? },
-            intvl_s: Sourced { value: view.intvl_s.at(row)?, origin: view.origin_intvl.at(row)? },
-            probes: Sourced { value: view.probes.at(row)?, origin: view.origin_probes.at(row)? },
-            user_timeout_ms: view.user_timeout_ms.at(row)?,
+            keepalive: view.keepalive.get(row)?,
+            time_s: Sourced { value: view.time_s.get(row)?, origin: view.origin_time.get(row)? },
+            intvl_s: Sourced { value: view.intvl_s.get(row)?, origin: view.origin_intvl.get(row)? },
+            probes: Sourced { value: view.probes.get(row)?, origin: view.origin_probes.get(row)? },
+            user_timeout_ms: view.user_timeout_ms.get(row)?,
         })
     }
 
     fn following(&self) -> Option<Following> {
-        let Self { view, row, wall } = *self;
+        let Self { view, row, wall, .. } = *self;
         let moments = view.nearest_at.at(row).zip(view.median_at.at(row)).zip(view.last_at.at(row));
         Some(Following {
             sockets: view.sockets.at(row)?,

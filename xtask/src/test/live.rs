@@ -10,6 +10,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
 
 use super::libtest::{Counts, Suite};
 use crate::{
@@ -55,9 +59,12 @@ pub fn run(machine: Machine, kernels: Vec<(String, Result<Kernel>)>, arguments: 
     let runs = Mutex::new(Vec::with_capacity(count));
     let workers = thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE);
     thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some((place, (series, kernel))) = next(&queue) {
+        for worker in 0..workers {
+            let (queue, runs, tests) = (&queue, &runs, &tests);
+            scope.spawn(move || {
+                // Only speed is lost where that fails.
+                drop(stay_on_cpu(worker));
+                while let Some((place, (series, kernel))) = next(queue) {
                     let run = tests.run(series, kernel);
                     runs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((place, run));
                 }
@@ -67,6 +74,17 @@ pub fn run(machine: Machine, kernels: Vec<(String, Result<Kernel>)>, arguments: 
     let mut runs = runs.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     runs.sort_by_key(|(place, _)| *place);
     Ok(runs.into_iter().map(|(_, run)| run).collect())
+}
+
+/// Keeps this thread, and what it starts, on one of the CPUs: the threads of an emulator take turns, and each turn takes its time
+/// where another CPU must be woken for it.
+fn stay_on_cpu(worker: usize) -> Result<()> {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).context("which CPUs are there?")?;
+    let mut cpus = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false));
+    let mut one = CpuSet::new();
+    one.set(cpus.nth(worker).context("there are not so many CPUs")?).context("a CPU's number")?;
+    sched_setaffinity(this, &one).context("cannot stay on one CPU")
 }
 
 fn next<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {

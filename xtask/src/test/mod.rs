@@ -98,7 +98,7 @@ fn cargo_test(arguments: &[&str], environment: &[(&str, PathBuf)], counts: &mut 
 fn tracer() -> Result<PathBuf> {
     const NAME: &str = "keepalive-trace";
     let mut cargo = shell::cargo();
-    cargo.args(["build", "--package", NAME, "--bin", NAME, "--message-format", "json-render-diagnostics"]);
+    cargo.args(["build", "--workspace", "--bin", NAME, "--message-format", "json-render-diagnostics"]);
     guest::executables(&mut cargo)?.remove(NAME).with_context(|| format!("cargo built no `{NAME}`"))
 }
 
@@ -153,7 +153,8 @@ impl Tally {
         self.step(name, |counts| match tool {
             Ok(tool) => {
                 let environment = [(variable, tool), (TRACER, tracer()?)];
-                cargo_test(&["--package", "tests", "--test", test], &environment, counts)
+                // Of the whole workspace, so that nothing is built once more with fewer features.
+                cargo_test(&["--workspace", "--test", test], &environment, counts)
             }
             Err(reason) => {
                 println!("skip {test}: {reason:#}");
