@@ -211,9 +211,18 @@ impl Pair {
         const CHUNK: [u8; 512] = [b'x'; 512];
         self.client.set_nonblocking(true).context("O_NONBLOCK")?;
         let refused = loop {
-            if let Err(error) = self.client.send(&CHUNK) {
+            let mut sent = 0;
+            let error = loop {
+                match self.client.send(&CHUNK) {
+                    Ok(bytes) => sent += bytes,
+                    Err(error) => break error,
+                }
+            };
+            if sent == 0 {
                 break error;
             }
+            // What was on its way when it was refused may arrive now, and make room for more.
+            std::thread::sleep(Duration::from_millis(20));
         };
         self.client.set_nonblocking(false).context("O_NONBLOCK")?;
         anyhow::ensure!(refused.kind() == std::io::ErrorKind::WouldBlock, "the client cannot send: {refused}");

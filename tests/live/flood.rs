@@ -18,12 +18,12 @@ tests![
 ];
 
 /// Far more than a ring of one page has room for.
-const MANY: u64 = 5000;
+const MANY: u64 = 3000;
 /// Room for all that so many offer.
 const VAST: &str = "33554432";
 /// The default ring has room for some 84,000 records, and each connection that is aborted offers four at once: so many fit,
 /// even where the reader does not come to read any before all are there.
-const FITTING: u64 = 10_000;
+const FITTING: u64 = 6000;
 /// What one listener holds of connections that nobody accepts.
 const BACKLOG: usize = 4096;
 

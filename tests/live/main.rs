@@ -42,7 +42,7 @@ use libtest_mimic::{Arguments, Trial};
 /// What the machine's environment holds where these tests may run.
 const PERMISSION: &str = "KEEPALIVE_TRACE_LAB";
 
-const THEMES: [(&str, &[Test]); 25] = [
+const THEMES: [(&str, &[Test]); 24] = [
     ("outcomes", outcomes::TESTS),
     ("silences", silences::TESTS),
     ("tuples", tuples::TESTS),
@@ -63,7 +63,6 @@ const THEMES: [(&str, &[Test]); 25] = [
     ("verdicts::never", verdicts::never::TESTS),
     ("verdicts::recovery", verdicts::recovery::TESTS),
     ("owners", owners::TESTS),
-    ("before_us", before_us::TESTS),
     ("skips", skips::TESTS),
     ("conduct", conduct::TESTS),
     ("check", check::TESTS),
@@ -71,7 +70,8 @@ const THEMES: [(&str, &[Test]); 25] = [
 ];
 
 /// Those for which it makes no difference how the tracer attaches, which chooses by itself then.
-const THEMES_ONCE: [(&str, &[Test]); 10] = [
+const THEMES_ONCE: [(&str, &[Test]); 11] = [
+    ("before_us", before_us::TESTS),
     ("defaults", defaults::TESTS),
     ("filters", filters::TESTS),
     ("flood", flood::TESTS),

@@ -34,8 +34,11 @@ const POLL: Duration = Duration::from_nanos(WAKE_NS);
 /// so that no record can fall between.
 const AWAKE: Duration = Duration::from_nanos(2 * WAKE_NS);
 
-/// How often the loss counters are read, whatever happens.
+/// So long after something came, what was lost with it is looked up...
 const LOSSES: Duration = Duration::from_secs(1);
+
+/// ...and this often while nothing comes.
+const IDLE_LOSSES: Duration = Duration::from_secs(8);
 
 /// How many records are taken out of the ring at a time.
 const BATCH: usize = 1024;
@@ -138,7 +141,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Hands over what is in the ring, until `sink` has had enough; once a second also what was lost.
+    /// Hands over what is in the ring, until `sink` has had enough; also what was lost, a second later at most.
     ///
     /// # Errors
     /// When the kernel's lists or counters can't be read, or `sink` fails.
@@ -169,7 +172,7 @@ impl Stream {
         if Instant::now() < self.next_losses {
             return Ok(Flow::More);
         }
-        self.next_losses = Instant::now() + LOSSES;
+        self.next_losses = Instant::now() + IDLE_LOSSES;
         self.tell_losses(tracker, sink)
     }
 
@@ -217,7 +220,9 @@ impl Stream {
             }
         }
         if found {
-            self.awake_until = Instant::now() + AWAKE;
+            let now = Instant::now();
+            self.awake_until = now + AWAKE;
+            self.next_losses = self.next_losses.min(now + LOSSES);
         }
         found
     }

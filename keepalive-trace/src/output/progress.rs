@@ -44,6 +44,9 @@ impl Bar {
     }
 }
 
+/// How often what a recording has come to is shown.
+const EACH: Duration = Duration::from_secs(1);
+
 /// What a recording has come to so far, once a second.
 pub struct Meter {
     line: ProgressBar,
@@ -61,10 +64,15 @@ impl Meter {
         Self { line, shown: Instant::now(), events: 0 }
     }
 
+    /// How long until [`Self::show`] has something to do, where anybody sees it.
+    pub fn due(&self) -> Option<Duration> {
+        (!self.line.is_hidden()).then(|| EACH.saturating_sub(self.shown.elapsed()))
+    }
+
     /// Events and bytes so far, and events lost.
     pub fn show(&mut self, events: u64, bytes: u64, lost: u64) {
         let since = self.shown.elapsed();
-        if since < Duration::from_secs(1) {
+        if since < EACH {
             return;
         }
         let rate = (events - self.events) as f64 / since.as_secs_f64();

@@ -116,7 +116,9 @@ impl Recorder {
 
     /// How long until [`Self::tick`] has something to do.
     pub fn due(&self) -> Option<Duration> {
-        self.waiting.map(|since| WAIT.saturating_sub(since.elapsed()))
+        let age = self.plan.rotation.and_then(|rotation| rotation.age).filter(|_| self.events > self.events_before);
+        let written = self.waiting.map(|since| WAIT.saturating_sub(since.elapsed()));
+        age.map(|most| most.saturating_sub(self.began.elapsed())).into_iter().chain(written).min()
     }
 
     /// Writes what has waited long enough, and begins another file where it is time.

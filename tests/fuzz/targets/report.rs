@@ -23,7 +23,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         |_| {},
     );
     if told.is_ok() {
-        book.end(Vec::new());
+        book.end(Vec::new(), None);
         let _ = book.report();
     }
 });

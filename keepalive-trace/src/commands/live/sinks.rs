@@ -99,7 +99,8 @@ impl<'a> Sinks<'a> {
 
     /// When [`Self::flush`] has something to do, or `moment` comes: nanoseconds of CLOCK_MONOTONIC.
     pub(super) fn due(&self, moment: Option<u64>) -> Option<u64> {
-        let due = self.recorder.as_ref().and_then(Recorder::due);
+        let recorder = self.recorder.as_ref().and_then(Recorder::due);
+        let due = recorder.into_iter().chain(self.meter.as_ref().and_then(Meter::due)).min();
         let due = due.map(|due| facts::mono_ns().saturating_add(u64::try_from(due.as_nanos()).unwrap_or(u64::MAX)));
         moment.into_iter().chain(due).min()
     }
