@@ -209,22 +209,12 @@ impl Pair {
     /// all that it has room for.
     pub fn fill(&self) -> Result<()> {
         const CHUNK: [u8; 512] = [b'x'; 512];
-        self.client.set_nonblocking(true).context("O_NONBLOCK")?;
+        // Not the socket's own flag: somebody else may be about to read from it.
         let refused = loop {
-            let mut sent = 0;
-            let error = loop {
-                match self.client.send(&CHUNK) {
-                    Ok(bytes) => sent += bytes,
-                    Err(error) => break error,
-                }
-            };
-            if sent == 0 {
+            if let Err(error) = self.client.send_with_flags(&CHUNK, libc::MSG_DONTWAIT) {
                 break error;
             }
-            // What was on its way when it was refused may arrive now, and make room for more.
-            std::thread::sleep(Duration::from_millis(20));
         };
-        self.client.set_nonblocking(false).context("O_NONBLOCK")?;
         anyhow::ensure!(refused.kind() == std::io::ErrorKind::WouldBlock, "the client cannot send: {refused}");
         Ok(())
     }
