@@ -81,6 +81,12 @@ impl Suite {
         failed.map(|(name, _)| name.as_str()).collect()
     }
 
+    /// The names of the skipped tests, and why they were.
+    pub fn skips(&self) -> impl Iterator<Item = (&str, &str)> {
+        let skipped = self.outcomes.iter().filter(|(_, outcome)| **outcome == Outcome::Skipped);
+        skipped.map(|(name, _)| (name.as_str(), self.reasons.get(name).map_or("it gave no reason", String::as_str)))
+    }
+
     /// The test that has begun and not ended.
     pub fn running(&self) -> Option<&str> {
         self.running.as_deref()

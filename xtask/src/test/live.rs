@@ -1,8 +1,9 @@
-//! The live tests: one machine for each kernel, two at a time, each in its own virtual time.
+//! The live tests: two machines for each kernel, two at a time, each in its own virtual time.
 use std::{
     collections::{BTreeMap, VecDeque},
     fs::File,
     io::{LineWriter, Write as _},
+    ops::Add as _,
     path::{Path, PathBuf},
     sync::Mutex,
     thread,
@@ -39,41 +40,58 @@ pub const ATTACH: [&str; 3] = ["kprobe", "fentry", "once"];
 pub struct Run {
     pub series: String,
     pub kernel: Result<Kernel>,
-    pub suite: Suite,
-    /// The real time that each way to attach took.
-    pub times: BTreeMap<String, Duration>,
-    /// The guest's exit code, or why there is none.
-    pub ended: Result<i32>,
+    boots: Vec<Boot>,
 }
+
+/// What became of one machine.
+struct Boot {
+    suite: Suite,
+    /// The real time that each way to attach took.
+    times: BTreeMap<String, Duration>,
+    /// The guest's exit code, or why there is none.
+    ended: Result<i32>,
+}
+
+/// What a machine runs of the tests where nobody chooses: each kernel boots twice, so that two CPUs are busy to the end.
+const PARTS: [&[&str]; 2] = [&["once::"], &["--skip", "once::"]];
 
 /// Runs the live tests on these kernels.
 pub fn run(machine: Machine, kernels: Vec<(String, Result<Kernel>)>, arguments: &[String]) -> Result<Vec<Run>> {
     let guest = guest::build()?;
-    let command = ["/bin/live", "--color=never"].iter().map(ToString::to_string).chain(arguments.iter().cloned());
-    let initramfs = Initramfs::build(&machine.busybox, &guest.files(), &command.collect::<Vec<_>>())?;
+    let chosen: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let parts = if chosen.is_empty() { PARTS.to_vec() } else { vec![&chosen[..]] };
+    let initramfs = |part: &&[&str]| {
+        let command: Vec<String> = ["/bin/live", "--color=never"].iter().chain(*part).map(ToString::to_string).collect();
+        Initramfs::build(&machine.busybox, &guest.files(), &command)
+    };
+    let parts: Vec<Initramfs> = parts.iter().map(initramfs).collect::<Result<_>>()?;
     let logs = workspace::folder(workspace::vm().join("log"))?;
 
-    let tests = Tests { qemu: machine.qemu, initramfs, logs, board: Board::new() };
-    let count = kernels.len();
-    let queue = Mutex::new(kernels.into_iter().enumerate().collect::<VecDeque<_>>());
-    let runs = Mutex::new(Vec::with_capacity(count));
+    let tests = Tests { qemu: machine.qemu, logs, board: Board::new() };
+    let mut runs: Vec<Run> = kernels.into_iter().map(|(series, kernel)| Run::new(series, kernel)).collect();
+    let jobs = |part| (0..runs.len()).map(move |place| (place, part));
+    let queue: Mutex<VecDeque<_>> = Mutex::new((0..parts.len()).flat_map(jobs).collect());
+    let done = Mutex::new(Vec::new());
     let workers = thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE);
     thread::scope(|scope| {
         for worker in 0..workers {
-            let (queue, runs, tests) = (&queue, &runs, &tests);
+            let (queue, done, tests, runs, parts) = (&queue, &done, &tests, &runs, &parts);
             scope.spawn(move || {
                 // Only speed is lost where that fails.
                 drop(stay_on_cpu(worker));
-                while let Some((place, (series, kernel))) = next(queue) {
-                    let run = tests.run(series, kernel);
-                    runs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((place, run));
+                while let Some((place, part)) = next(queue) {
+                    let Run { series, kernel: Ok(kernel), .. } = &runs[place] else { continue };
+                    let log = if parts.len() > 1 { format!("{series}-{}.log", part + 1) } else { format!("{series}.log") };
+                    let booted = tests.run(kernel, &parts[part], &log);
+                    done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((place, booted));
                 }
             });
         }
     });
-    let mut runs = runs.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    runs.sort_by_key(|(place, _)| *place);
-    Ok(runs.into_iter().map(|(_, run)| run).collect())
+    for (place, booted) in done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        runs[place].boots.push(booted);
+    }
+    Ok(runs)
 }
 
 /// Keeps this thread, and what it starts, on one of the CPUs: the threads of an emulator take turns, and each turn takes its time
@@ -91,39 +109,37 @@ fn next<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
     queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop_front()
 }
 
-/// What all runs share.
+/// What all boots share.
 struct Tests {
     qemu: PathBuf,
-    initramfs: Initramfs,
     logs: PathBuf,
     board: Board,
 }
 
 impl Tests {
-    fn run(&self, series: String, kernel: Result<Kernel>) -> Run {
-        let mut run = Run { series, kernel, suite: Suite::default(), times: BTreeMap::new(), ended: Ok(0) };
-        let Ok(kernel) = &run.kernel else { return run };
-        let log = self.logs.join(format!("{}.log", run.series));
+    fn run(&self, kernel: &Kernel, initramfs: &Initramfs, log: &str) -> Boot {
+        let mut boot = Boot { suite: Suite::default(), times: BTreeMap::new(), ended: Ok(0) };
+        let log = self.logs.join(log);
         let task = self.board.task(format!("kernel {}", kernel.full_version()));
         let vm = Vm {
             qemu: self.qemu.clone(),
             kernel: kernel.clone(),
-            initramfs: self.initramfs.clone(),
+            initramfs: initramfs.clone(),
             clock: Clock::Virtual,
             memory: MEMORY,
             limit: LIMIT,
             patience: PATIENCE,
         };
-        run.ended = follow(&vm, &log, &mut run.suite, &mut run.times, &task);
-        let outcome = match run.complaint() {
-            None => told(run.counts()),
+        boot.ended = follow(&vm, &log, &mut boot.suite, &mut boot.times, &task);
+        let outcome = match boot.complaint() {
+            None => told(boot.suite.counts("")),
             Some(complaint) => format!("FAILED: {complaint}; all of it: {}", log.display()),
         };
         task.done(&outcome);
-        for line in &run.suite.failures {
+        for line in &boot.suite.failures {
             self.board.line(&format!("    {line}"));
         }
-        run
+        boot
     }
 }
 
@@ -157,32 +173,64 @@ fn told(counts: Counts) -> String {
 }
 
 impl Run {
+    fn new(series: String, kernel: Result<Kernel>) -> Self {
+        Self { series, kernel, boots: Vec::new() }
+    }
+
     /// Whether the tests came to their end.
     pub fn ran(&self) -> bool {
-        self.suite.result.is_some()
+        !self.boots.is_empty() && self.boots.iter().all(|boot| boot.suite.result.is_some())
+    }
+
+    /// The tests whose names begin so.
+    pub fn counts_of(&self, prefix: &str) -> Counts {
+        self.boots.iter().map(|boot| boot.suite.counts(prefix)).fold(Counts::default(), Counts::add)
+    }
+
+    /// The real time that a way to attach took.
+    pub fn time_of(&self, attach: &str) -> Duration {
+        self.boots.iter().filter_map(|boot| boot.times.get(attach)).sum()
+    }
+
+    /// Each skipped test, and why.
+    pub fn skips(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.boots.iter().flat_map(|boot| boot.suite.skips())
     }
 
     /// What counts for the totals: a machine that died counts as one failure more.
     pub fn counts(&self) -> Counts {
-        let counted = self.suite.counts("");
-        let failed = if self.complaint().is_some() && counted.failed == 0 { 1 } else { counted.failed };
-        Counts { failed, ..counted }
+        let boots = self.boots.iter().map(|boot| {
+            let counted = boot.suite.counts("");
+            let failed = if boot.complaint().is_some() { counted.failed.max(1) } else { counted.failed };
+            Counts { failed, ..counted }
+        });
+        let counted = boots.fold(Counts::default(), Counts::add);
+        if self.kernel.is_err() { Counts { failed: 1, ..counted } } else { counted }
     }
 
     /// Why this run is not good, if it is not.
     pub fn complaint(&self) -> Option<String> {
+        if let Err(reason) = &self.kernel {
+            return Some(format!("cannot be had: {reason:#}"));
+        }
+        let complaints: Vec<String> = self.boots.iter().filter_map(Boot::complaint).collect();
+        (!complaints.is_empty()).then(|| complaints.join("; "))
+    }
+}
+
+impl Boot {
+    fn complaint(&self) -> Option<String> {
         let during = self.suite.running().map_or_else(String::new, |name| format!(" during {name}"));
         let error = self.suite.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-        match (&self.kernel, &self.ended, self.suite.result) {
-            (Err(reason), ..) => Some(format!("cannot be had: {reason:#}")),
-            (_, Err(reason), _) => Some(format!("{reason:#}{during}")),
-            (_, Ok(code), None) => Some(format!("exit code {code} and no result{during}{error}")),
-            (_, Ok(_), Some(result)) if result != self.suite.counts("") => {
+        match (&self.ended, self.suite.result) {
+            (Err(reason), _) => Some(format!("{reason:#}{during}")),
+            (Ok(code), None) => Some(format!("exit code {code} and no result{during}{error}")),
+            (Ok(_), Some(result)) if result != self.suite.counts("") => {
                 Some(format!("the result is {}, but the tests' lines say {}", told(result), told(self.suite.counts(""))))
             }
-            (_, Ok(_), Some(result)) if result.failed > 0 => Some(self.suite.failed().join(", ")),
-            (_, Ok(0), Some(_)) => None,
-            (_, Ok(code), Some(_)) => Some(format!("every test passed, yet the exit code is {code}{error}")),
+            (Ok(_), Some(result)) if result.failed > 0 => Some(self.suite.failed().join(", ")),
+            (Ok(0), Some(_)) => None,
+            (Ok(code), Some(_)) => Some(format!("every test passed, yet the exit code is {code}{error}")),
         }
     }
 }

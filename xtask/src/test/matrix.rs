@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    libtest::{Counts, Outcome},
+    libtest::Counts,
     live::{ATTACH, Run},
 };
 
@@ -25,8 +25,8 @@ pub fn text(runs: &[Run]) -> String {
 }
 
 fn row(run: &Run, version: &str, attach: &str) -> [String; 6] {
-    let Counts { passed, failed, skipped } = run.suite.counts(&format!("{attach}::"));
-    let time = run.times.get(attach).copied().unwrap_or_default();
+    let Counts { passed, failed, skipped } = run.counts_of(&format!("{attach}::"));
+    let time = run.time_of(attach);
     let numbers = [passed, failed, skipped].map(|number| number.to_string());
     let [passed, failed, skipped] = numbers;
     [version.to_owned(), attach.to_owned(), passed, failed, skipped, format!("{:.1}", time.as_secs_f64())]
@@ -36,12 +36,8 @@ fn row(run: &Run, version: &str, attach: &str) -> [String; 6] {
 fn reasons(runs: &[Run]) -> String {
     let mut skips: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for run in runs {
-        for (name, outcome) in &run.suite.outcomes {
-            if *outcome != Outcome::Skipped {
-                continue;
-            }
-            let reason = run.suite.reasons.get(name).map_or("it gave no reason", String::as_str);
-            skips.entry((name, reason)).or_default().push(&run.series);
+        for skip in run.skips() {
+            skips.entry(skip).or_default().push(&run.series);
         }
     }
     skips.iter().map(|((name, reason), series)| format!("skipped {name} on {}: {reason}\n", series.join(", "))).collect()
