@@ -141,7 +141,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Hands over what is in the ring, until `sink` has had enough; also what was lost, a second later at most.
+    /// Hands over what is in the ring, until `sink` has had enough; also what was lost: a second after
+    /// whatever came, and within eight where nothing comes.
     ///
     /// # Errors
     /// When the kernel's lists or counters can't be read, or `sink` fails.

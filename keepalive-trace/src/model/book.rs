@@ -125,8 +125,8 @@ impl Book {
     pub fn end(&mut self, gaps: Vec<Gap>, stopped_ns: Option<u64>) {
         self.ended.clear();
         self.living.clear();
-        for page in std::mem::take(&mut self.pages) {
-            self.close(page.1);
+        for (_, page) in std::mem::take(&mut self.pages) {
+            self.close(page);
         }
         if let Some(run) = self.runs.last_mut() {
             run.gaps = gaps;
