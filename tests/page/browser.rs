@@ -43,16 +43,14 @@ pub struct Browser {
     folder: PathBuf,
 }
 
-/// Where a browser is: `CHROMIUM`, or `chromium` on the path.
+/// Where a browser is: `CHROMIUM` (empty: nowhere), or `chromium` on the path.
 pub fn found() -> Option<OsString> {
-    let named = std::env::var_os("CHROMIUM").filter(|name| !name.is_empty());
-    named.or_else(|| {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path)
-            .map(|folder| folder.join("chromium"))
-            .find(|file| file.is_file())
-            .map(PathBuf::into_os_string)
-    })
+    if let Some(named) = std::env::var_os("CHROMIUM") {
+        return Some(named).filter(|name| !name.is_empty());
+    }
+    let path = std::env::var_os("PATH")?;
+    let file = std::env::split_paths(&path).map(|folder| folder.join("chromium")).find(|file| file.is_file());
+    file.map(PathBuf::into_os_string)
 }
 
 impl Browser {
@@ -89,6 +87,7 @@ impl Browser {
         for domain in ["Page.enable", "Runtime.enable", "Log.enable", "Network.enable"] {
             tab.ask(domain, json!({}))?;
         }
+        tab.ask("Page.setLifecycleEventsEnabled", json!({ "enabled": true }))?;
         Ok(tab)
     }
 
@@ -171,8 +170,13 @@ impl Tab<'_> {
     pub fn open(&self, file: &Path) -> Result<Duration> {
         let begun = Instant::now();
         self.said.borrow_mut().clear();
-        self.ask("Page.navigate", json!({ "url": format!("file://{}", file.display()) }))?;
-        let is_loaded = |said: &[Value]| said.iter().any(|event| event["method"] == "Page.loadEventFired");
+        let navigated = self.ask("Page.navigate", json!({ "url": format!("file://{}", file.display()) }))?;
+        // The empty page that a tab begins with is loaded too, and may say so late.
+        let is_its = |event: &Value| {
+            let told = &event["params"];
+            event["method"] == "Page.lifecycleEvent" && told["name"] == "load" && told["loaderId"] == navigated["loaderId"]
+        };
+        let is_loaded = |said: &[Value]| said.iter().any(is_its);
         while !is_loaded(&self.said.borrow()) {
             let event = self.browser.hear("load")?;
             self.said.borrow_mut().push(event);
