@@ -1,17 +1,13 @@
 //! Histories from events alone: what recordings are read into.
-use std::{
-    collections::{BTreeMap, VecDeque},
-    hint::black_box,
-    sync::Arc,
-};
+mod living;
 
-use hashbrown::HashMap;
-use slab::Slab;
+use std::collections::{BTreeMap, VecDeque};
+
+use living::{Living, Page};
 
 use super::{
     choice::{Choice, Subject},
-    event::{Body, ConnId, Connection, Event, Start},
-    history::History,
+    event::{Body, ConnId, Event, Start},
     ledger::Ledger,
     report::{Gap, Report, Run, Told},
     verdict::Verdict,
@@ -27,11 +23,7 @@ const LINGER_NS: u64 = 10_000_000_000;
 pub struct Book {
     choice: Choice,
     runs: Vec<Run>,
-    /// Where each living connection's page is. Small, so that looking it up is quick among a million too.
-    living: HashMap<ConnId, usize>,
-    pages: Slab<Page>,
-    /// Pages that the next events are about.
-    next: Vec<usize>,
+    living: Living,
     /// Those that have ended, the oldest first.
     ended: VecDeque<(u64, ConnId)>,
     connections: u64,
@@ -39,31 +31,12 @@ pub struct Book {
     worst: Worst<Told>,
 }
 
-#[derive(Debug)]
-struct Page {
-    history: History,
-    cgroup: Option<Arc<str>>,
-}
-
-impl Page {
-    fn new(connection: &Connection, at_ns: u64) -> Self {
-        Self { history: History::begin(connection, at_ns), cgroup: connection.cgroup.clone() }
-    }
-
-    /// Looks at all of it, so that it is near when it is needed. The number means nothing.
-    fn fetch(&self) -> u64 {
-        self.history.fetch() ^ u64::from(self.cgroup.is_some())
-    }
-}
-
 impl Book {
     pub fn new(choice: Choice, all: bool, limit: usize) -> Self {
         Self {
             choice,
             runs: Vec::new(),
-            living: HashMap::new(),
-            pages: Slab::new(),
-            next: Vec::new(),
+            living: Living::default(),
             ended: VecDeque::new(),
             connections: 0,
             verdicts: BTreeMap::new(),
@@ -76,42 +49,29 @@ impl Book {
         self.runs.push(Run { start, started_ns, ledger: Ledger::default(), gaps: Vec::new() });
     }
 
-    /// Takes in some events at once. Their connections lie anywhere in a large table: fetched one after the other, with nothing
-    /// between, they are waited for together.
+    /// Takes in some events at once: their connections are fetched together.
     pub fn note_some(&mut self, events: &[Event]) {
-        let Self { living, pages, next, .. } = self;
-        next.clear();
-        next.extend(events.iter().filter_map(|event| living.get(&event.body.connection()?.id)));
-        let fetched = next.iter().filter_map(|page| pages.get(*page)).fold(0, |sum: u64, page| sum.wrapping_add(page.fetch()));
-        black_box(fetched);
-        events.iter().for_each(|event| self.note(event));
+        self.living.fetch(events.iter().map(|event| Some(event.body.connection()?.id)));
+        events.iter().enumerate().for_each(|(nth, event)| self.note(event, Some(nth)));
     }
 
-    pub fn note(&mut self, event: &Event) {
+    /// Takes in an event: the `nth` of those whose connections were fetched.
+    fn note(&mut self, event: &Event, nth: Option<usize>) {
         let Some(run) = self.runs.last_mut() else { return };
         run.ledger.note(event);
         while let Some((ended_ns, id)) = self.ended.front().copied()
             && event.mono_ns.saturating_sub(ended_ns) > LINGER_NS
         {
             self.ended.pop_front();
-            if let Some(page) = self.living.remove(&id) {
-                let page = self.pages.remove(page);
+            if let Some(page) = self.living.remove(id) {
                 self.close(page);
             }
         }
         let Some(connection) = event.body.connection() else { return };
-        let known = self.living.get(&connection.id).copied();
-        let number = match known {
-            Some(number) => number,
-            // These come after an end too.
-            None if matches!(event.body, Body::Reset(..) | Body::Owner(_)) => return,
-            None => {
-                let number = self.pages.insert(Page::new(connection, event.mono_ns));
-                self.living.insert(connection.id, number);
-                number
-            }
-        };
-        let Some(page) = self.pages.get_mut(number) else { return };
+        // These come after an end too.
+        let is_late = matches!(event.body, Body::Reset(..) | Body::Owner(_));
+        let begin = || (!is_late).then(|| Page::new(connection, event.mono_ns));
+        let Some(page) = self.living.page(connection.id, nth, begin) else { return };
         page.history.apply(event);
         if page.cgroup.is_none() && connection.cgroup.is_some() {
             page.cgroup.clone_from(&connection.cgroup);
@@ -124,8 +84,7 @@ impl Book {
     /// The run is over, as far as it is known: at this moment, nanoseconds of CLOCK_MONOTONIC.
     pub fn end(&mut self, gaps: Vec<Gap>, stopped_ns: Option<u64>) {
         self.ended.clear();
-        self.living.clear();
-        for (_, page) in std::mem::take(&mut self.pages) {
+        for page in std::mem::take(&mut self.living).pages() {
             self.close(page);
         }
         if let Some(run) = self.runs.last_mut() {

@@ -19,28 +19,31 @@ use packed::{PackedMicros, PackedOwner, PackedSettings};
 use story::{Calm, Round, Story};
 pub use story::{Chapter, Timeline, What};
 
-/// One connection's story. Small, since there may be a million.
+/// One connection's story. Small, since there may be a million; and what events change comes first, so that it is in few places.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct History {
     pub id: ConnId,
-    netns: Option<NonZeroU32>,
-    pub family: Family,
-    local: Endpoint,
-    remote: Endpoint,
-    owner: PackedOwner,
-    pub how: How,
-    connect_us: PackedMicros,
-    /// When it was first known, and when something was last seen of it: nanoseconds of CLOCK_MONOTONIC.
-    pub opened_ns: u64,
+    /// When something was last seen of it: nanoseconds of CLOCK_MONOTONIC.
     pub last_ns: u64,
-    settings: PackedSettings,
-    pub tally: Tally,
-    pub verdict: Option<Verdict>,
-    pub errno: Option<Errno>,
-    /// The round that goes on, and the healthy ones right before it: most connections have nothing else.
+    /// The round that goes on, where it is more than a first probe that was the last thing seen; and the healthy ones right before
+    /// it: most connections have nothing else.
     round: Option<Box<Round>>,
     calm: Calm,
     story: Option<Box<Story>>,
+    pub tally: Tally,
+    owner: PackedOwner,
+    settings: PackedSettings,
+    pub verdict: Option<Verdict>,
+    /// From here on it is what stays as it began: how it came to be known, when (nanoseconds of CLOCK_MONOTONIC), and its ends.
+    pub how: How,
+    pub family: Family,
+    pub opened_ns: u64,
+    pub errno: Option<Errno>,
+    connect_us: PackedMicros,
+    netns: Option<NonZeroU32>,
+    local: Endpoint,
+    remote: Endpoint,
 }
 
 /// Probes, counted.
@@ -170,7 +173,7 @@ impl History {
 
     /// Probes of the round that goes on that this host dropped itself.
     pub fn dropped(&self) -> u32 {
-        self.round.as_ref().map_or(0, |round| round.dropped)
+        self.round().map_or(0, |round| round.dropped)
     }
 
     /// How old it was, milliseconds, where its beginning was seen.
@@ -188,7 +191,7 @@ impl History {
     pub fn timeline(&self) -> Timeline {
         let mut timeline = self.story.as_ref().map(|story| story.timeline()).unwrap_or_default();
         timeline.chapters.extend(self.calm.chapter());
-        timeline.chapters.extend(self.round.as_ref().and_then(|round| round.chapter(self.settings(), None)));
+        timeline.chapters.extend(self.round().and_then(|round| round.chapter(self.settings(), None)));
         timeline
     }
 
@@ -197,19 +200,27 @@ impl History {
         self.story.as_ref().map(|story| story.why()).filter(|why| !why.is_empty())
     }
 
-    /// Looks at what the next event will change, so that it is near by then. The number means nothing.
+    /// Looks at both ends of what the next event may change, so that it is near by then. The number means nothing.
     pub(super) fn fetch(&self) -> u64 {
-        let round = self.round.as_ref().map_or(0, |round| round.to_ns);
-        self.last_ns ^ u64::from(self.tally.pending) ^ u64::from(self.calm.rounds) ^ round
+        self.last_ns ^ u64::from(self.settings.is_known())
+    }
+
+    /// The same, of the round that goes on.
+    pub(super) fn fetch_round(&self) -> u64 {
+        self.round.as_ref().map_or(0, |round| round.to_ns)
     }
 
     /// Adds the connection's next event.
     pub fn apply(&mut self, event: &Event) {
         let Some(connection) = event.body.connection() else { return };
         let at = event.mono_ns;
+        let round = self.round();
         // Who holds it is found out whenever somebody looks.
         if !matches!(event.body, Body::Owner(_)) {
             self.last_ns = self.last_ns.max(at);
+            if self.round.is_none() && !matches!(event.body, Body::Reply(..)) {
+                self.round = round.map(Box::new);
+            }
         }
         if connection.owner.is_some() {
             self.owner = connection.owner.into();
@@ -241,12 +252,13 @@ impl History {
             Body::Timer(_, timer) => self.again(at, What::Silent { outcome: timer.outcome, times: 1 }),
             Body::Reply(_, reply) => {
                 self.tally.answered();
-                self.reply(at, reply);
+                self.reply(at, reply, round);
             }
             Body::End(_, End { verdict, errno, why, .. }) => {
                 self.tally.over();
                 (self.verdict, self.errno) = (Some(*verdict), *errno);
-                self.end_round(None);
+                let round = self.round.take();
+                self.end_round(round.map(|round| *round), None);
                 if !verdict.is_orderly() {
                     self.story.get_or_insert_default().conclude(why);
                 }
@@ -276,27 +288,35 @@ impl History {
         let before = self.tally.pending;
         self.tally.probe(probe.n);
         if before == 0 || self.tally.pending <= before {
-            self.end_round(None);
+            let round = self.round.take();
+            self.end_round(round.map(|round| *round), None);
+        }
+        let dropped = probe.result == Some(ProbeResult::DroppedLocally);
+        if self.round.is_none() && self.tally.pending == 1 && !dropped && self.last_ns == at {
+            return;
         }
         let round = self.round.get_or_insert_with(|| Box::new(Round { from_ns: at, ..Round::default() }));
         (round.probes, round.to_ns) = (self.tally.pending, at);
-        round.dropped += u32::from(probe.result == Some(ProbeResult::DroppedLocally));
+        round.dropped += u32::from(dropped);
     }
 
-    fn reply(&mut self, at: u64, reply: &Reply) {
-        let Some(round) = &mut self.round else { return };
-        if round.probes == 1 && reply.kind == ReplyKind::Ack {
-            self.calm.add(round.from_ns, at, reply);
-            self.round = None;
-        } else {
-            round.to_ns = at;
-            self.end_round(Some(reply));
+    /// The round that goes on.
+    fn round(&self) -> Option<Round> {
+        let first = || Round { probes: 1, from_ns: self.last_ns, to_ns: self.last_ns, dropped: 0 };
+        self.round.as_deref().copied().or_else(|| (self.tally.pending == 1).then(first))
+    }
+
+    fn reply(&mut self, at: u64, reply: &Reply, round: Option<Round>) {
+        self.round = None;
+        match round {
+            Some(Round { probes: 1, from_ns, .. }) if reply.kind == ReplyKind::Ack => self.calm.add(from_ns, at, reply),
+            Some(round) => self.end_round(Some(Round { to_ns: at, ..round }), Some(reply)),
+            None => {}
         }
     }
 
     /// The round becomes a chapter.
-    fn end_round(&mut self, end: Option<&Reply>) {
-        let round = self.round.take();
+    fn end_round(&mut self, round: Option<Round>, end: Option<&Reply>) {
         if let Some(chapter) = round.and_then(|round| round.chapter(self.settings(), end)) {
             self.add(chapter);
         }

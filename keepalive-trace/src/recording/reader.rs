@@ -68,7 +68,7 @@ const STORY: [&str; 43] = [
 ];
 
 /// Events that are handed over in one go: enough for their connections to be fetched together, and few enough to stay close.
-const SOME: usize = 32;
+const SOME: usize = 128;
 
 /// What is to be read of the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,17 +223,15 @@ impl<R: BufRead> Reader<R> {
                 Err(why) => break damaged(why),
             };
             let rows = Rows::new(View::of(&batch, &mut seen), wall);
-            for row in 0..batch.num_rows() {
-                match rows.read(row) {
+            for first in (0..batch.num_rows()).step_by(SOME) {
+                rows.read(first..batch.num_rows().min(first + SOME), |read| match read {
                     Read::Event(event) => some.push(event),
                     Read::Stop(mono_ns) => stopped = Some(mono_ns),
                     Read::Strange => strange += 1,
-                }
-                if some.len() == SOME || row + 1 == batch.num_rows() {
-                    events += some.len() as u64;
-                    sink(&some)?;
-                    some.clear();
-                }
+                });
+                events += some.len() as u64;
+                sink(&some)?;
+                some.clear();
             }
             whole = self.frames.at;
         };

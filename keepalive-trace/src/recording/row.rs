@@ -1,5 +1,9 @@
 //! From an event to a row, and back.
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::Range,
+    sync::Arc,
+};
 
 use super::{
     cells::Together,
@@ -206,33 +210,115 @@ impl Rows {
         Self { view, wall, named, settled }
     }
 
-    pub(super) fn read(&self, row: usize) -> Read {
-        let at = Reading { rows: self, view: &self.view, row, wall: self.wall };
-        at.all().unwrap_or(Read::Strange)
+    /// Hands over some rows, in order. What they tell of their connections is gathered column by column: row by row, that would
+    /// be more places at once than a CPU keeps near.
+    pub(super) fn read(&self, rows: Range<usize>, mut sink: impl FnMut(Read)) {
+        let connections = self.connections(rows.clone());
+        for (row, connection) in rows.zip(connections) {
+            let at = Reading { view: &self.view, row, wall: self.wall };
+            sink(at.all(connection).unwrap_or(Read::Strange));
+        }
+    }
+
+    /// The connections that these rows are about.
+    fn connections(&self, rows: Range<usize>) -> Vec<Option<Connection>> {
+        let (view, first) = (&self.view, rows.start);
+        let begin = |row| {
+            let family = if view.ip.get(row)? == 4 { Family::V4 } else { Family::V6 };
+            self.named.hold(row).then_some(Connection { id: ConnId(view.conn.get(row)?), family, ..NOBODY })
+        };
+        let mut all: Vec<Option<Connection>> = rows.map(begin).collect();
+        each(&mut all, first, |row, it| {
+            it.local = SocketAddr::new(view.laddr.get(row)?, view.lport.get(row)?);
+            Some(())
+        });
+        each(&mut all, first, |row, it| {
+            it.remote = SocketAddr::new(view.raddr.get(row)?, view.rport.get(row)?);
+            Some(())
+        });
+        each(&mut all, first, |row, it| {
+            (it.cookie, it.netns, it.cgroup) = (view.cookie.at(row), view.netns.at(row), view.cgroup.at(row));
+            Some(())
+        });
+        each(&mut all, first, |row, it| {
+            let task = by(view.pid.at(row), view.comm.at(row));
+            it.owner = task.map(|task| Owner { task, holders: view.holders.at(row).unwrap_or(1) });
+            Some(())
+        });
+        each(&mut all, first, |row, it| {
+            it.state = view.state.at(row).unwrap_or(State(0));
+            (it.idle_ms, it.probes_out) = (view.idle_ms.at(row), view.probes_out.at(row));
+            Some(())
+        });
+        each(&mut all, first, |row, it| {
+            it.settings = self.settings(row);
+            Some(())
+        });
+        all
+    }
+
+    fn settings(&self, row: usize) -> Option<Settings> {
+        let Self { view, settled, .. } = self;
+        settled.hold(row).then_some(())?;
+        Some(Settings {
+            keepalive: view.keepalive.get(row)?,
+            time_s: Sourced { value: view.time_s.get(row)?, origin: view.origin_time.get(row)? },
+            intvl_s: Sourced { value: view.intvl_s.get(row)?, origin: view.origin_intvl.get(row)? },
+            probes: Sourced { value: view.probes.get(row)?, origin: view.origin_probes.get(row)? },
+            user_timeout_ms: view.user_timeout_ms.get(row)?,
+        })
     }
 }
 
+/// Fills in something of each connection, the first of which is of row `first`. One that lacks it is none.
+#[inline(always)]
+fn each(all: &mut [Option<Connection>], first: usize, mut fill: impl FnMut(usize, &mut Connection) -> Option<()>) {
+    for (row, slot) in (first..).zip(all) {
+        if let Some(connection) = slot
+            && fill(row, connection).is_none()
+        {
+            *slot = None;
+        }
+    }
+}
+
+/// What a connection is filled in from.
+const NOBODY: Connection = Connection {
+    id: ConnId(0),
+    cookie: None,
+    family: Family::V4,
+    local: NOWHERE,
+    remote: NOWHERE,
+    netns: None,
+    cgroup: None,
+    owner: None,
+    state: State(0),
+    settings: None,
+    idle_ms: None,
+    probes_out: None,
+};
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 struct Reading<'a> {
-    rows: &'a Rows,
     view: &'a View,
     row: usize,
     wall: Wall,
 }
 
 impl Reading<'_> {
-    fn all(&self) -> Option<Read> {
-        let Self { view, row, wall, .. } = *self;
+    fn all(&self, connection: Option<Connection>) -> Option<Read> {
+        let Self { view, row, wall } = *self;
         let mono_ns = wall.mono(view.time.at(row)?);
         let body = match view.event.at(row)? {
-            Kind::Open => Body::Open(self.connection()?, Open { how: view.how.at(row)?, connect_us: view.connect_us.at(row) }),
-            Kind::Owner => Body::Owner(self.connection()?),
+            Kind::Open => Body::Open(connection?, Open { how: view.how.at(row)?, connect_us: view.connect_us.at(row) }),
+            Kind::Owner => Body::Owner(connection?),
             Kind::Settings => {
                 let via = view.via.at(row).map(|way| match way {
                     Way::Setsockopt => Via::Setsockopt,
                     Way::Sysctl => Via::Sysctl { waited_ms: view.waited_ms.at(row).unwrap_or(u32::MAX) },
                 });
                 let by = by(view.by_pid.at(row), view.by_comm.at(row));
-                Body::Settings(self.connection()?, Changed { by, via })
+                Body::Settings(connection?, Changed { by, via })
             }
             Kind::Probe => {
                 let probe = Probe {
@@ -242,7 +328,7 @@ impl Reading<'_> {
                     late_ms: view.late_ms.at(row),
                     wheel_ms: view.wheel_ms.at(row),
                 };
-                Body::Probe(self.connection()?, probe)
+                Body::Probe(connection?, probe)
             }
             Kind::Timer => {
                 let timer = Timer {
@@ -251,7 +337,7 @@ impl Reading<'_> {
                     late_ms: view.late_ms.at(row),
                     wheel_ms: view.wheel_ms.at(row),
                 };
-                Body::Timer(self.connection()?, timer)
+                Body::Timer(connection?, timer)
             }
             Kind::Reply => {
                 let reply = Reply {
@@ -261,7 +347,7 @@ impl Reading<'_> {
                     precision: view.precision.at(row).unwrap_or(Precision::Jiffy),
                     missed: view.missed.at(row)?,
                 };
-                Body::Reply(self.connection()?, reply)
+                Body::Reply(connection?, reply)
             }
             Kind::Reset => {
                 let reset = Reset {
@@ -269,7 +355,7 @@ impl Reading<'_> {
                     cause: view.cause.at(row),
                     task: by(view.task_pid.at(row), view.task_comm.at(row)),
                 };
-                Body::Reset(self.connection()?, reset)
+                Body::Reset(connection?, reset)
             }
             Kind::End => {
                 let end = End {
@@ -282,7 +368,7 @@ impl Reading<'_> {
                     armed_before_sysctl: view.armed_before_sysctl.at(row).unwrap_or(false),
                     why: view.why.at(row)?,
                 };
-                Body::End(self.connection()?, end)
+                Body::End(connection?, end)
             }
             Kind::Sysctl => {
                 let write = Write {
@@ -302,44 +388,8 @@ impl Reading<'_> {
         Some(Read::Event(Event { mono_ns, body }))
     }
 
-    fn connection(&self) -> Option<Connection> {
-        let Self { rows, view, row, wall: _ } = *self;
-        if !rows.named.hold(row) {
-            return None;
-        }
-        let task = by(view.pid.at(row), view.comm.at(row));
-        Some(Connection {
-            id: ConnId(view.conn.get(row)?),
-            cookie: view.cookie.at(row),
-            family: if view.ip.get(row)? == 4 { Family::V4 } else { Family::V6 },
-            local: SocketAddr::new(view.laddr.get(row)?, view.lport.get(row)?),
-            remote: SocketAddr::new(view.raddr.get(row)?, view.rport.get(row)?),
-            netns: view.netns.at(row),
-            cgroup: view.cgroup.at(row),
-            owner: task.map(|task| Owner { task, holders: view.holders.at(row).unwrap_or(1) }),
-            state: view.state.at(row).unwrap_or(State(0)),
-            settings: self.settings(),
-            idle_ms: view.idle_ms.at(row),
-            probes_out: view.probes_out.at(row),
-        })
-    }
-
-    fn settings(&self) -> Option<Settings> {
-        let Self { rows, view, row, wall: _ } = *self;
-        if !rows.settled.hold(row) {
-            return None;
-        }
-        Some(Settings {
-            keepalive: view.keepalive.get(row)?,
-            time_s: Sourced { value: view.time_s.get(row)?, origin: view.origin_time.get(row)? },
-            intvl_s: Sourced { value: view.intvl_s.get(row)?, origin: view.origin_intvl.get(row)? },
-            probes: Sourced { value: view.probes.get(row)?, origin: view.origin_probes.get(row)? },
-            user_timeout_ms: view.user_timeout_ms.get(row)?,
-        })
-    }
-
     fn following(&self) -> Option<Following> {
-        let Self { view, row, wall, .. } = *self;
+        let Self { view, row, wall } = *self;
         let moments = view.nearest_at.at(row).zip(view.median_at.at(row)).zip(view.last_at.at(row));
         Some(Following {
             sockets: view.sockets.at(row)?,

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::model::{
-    event::{Attach, End, Family, How, Open, Reset},
+    event::{Attach, Connection, End, Family, How, Open, Reset},
     state::State,
 };
 
@@ -64,7 +64,7 @@ fn start() -> Start {
 fn book(choice: Choice, events: &[Event]) -> Report {
     let mut book = Book::new(choice, true, usize::MAX);
     book.begin(start(), 0);
-    events.iter().for_each(|event| book.note(event));
+    book.note_some(events);
     book.end(Vec::new(), None);
     book.report()
 }

@@ -60,6 +60,10 @@ impl From<Option<Settings>> for PackedSettings {
 }
 
 impl PackedSettings {
+    pub(super) fn is_known(self) -> bool {
+        self.flags & KNOWN != 0
+    }
+
     pub(super) fn get(self) -> Option<Settings> {
         let Self { flags, time_s, intvl_s, probes, user_timeout_ms } = self;
         let origin = |bit: u8| if flags & bit != 0 { Origin::Socket } else { Origin::Sysctl };

@@ -1,3 +1,5 @@
+use std::mem::offset_of;
+
 use super::*;
 use crate::model::{
     event::{Family, Precision},
@@ -100,4 +102,9 @@ fn ends_are_recognised_whatever_way_an_ipv4_address_is_written() {
 #[test]
 fn a_history_is_small() {
     assert!(size_of::<History>() <= 168, "{}", size_of::<History>());
+}
+
+#[test]
+fn what_events_change_comes_first() {
+    assert!(offset_of!(History, opened_ns) <= 112, "{}", offset_of!(History, opened_ns));
 }
