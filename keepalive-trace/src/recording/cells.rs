@@ -29,7 +29,9 @@ pub(super) trait Cell {
     /// Which rows hold something; none: all.
     fn nulls(view: &Self::View) -> Option<&NullBuffer>;
     /// What stands in a row that is known to hold something.
-    fn get(view: &Self::View, row: usize) -> Option<Self::Value>;
+    fn get(view: &Self::View, row: usize) -> Option<Self::Value> {
+        Self::at(view, row)
+    }
 }
 
 /// Dictionaries that were read before, by their column: most stay the same from batch to batch.
@@ -192,10 +194,6 @@ impl Cell for Text {
     fn nulls(view: &Self::View) -> Option<&NullBuffer> {
         view.nulls()
     }
-
-    fn get(view: &Self::View, row: usize) -> Option<String> {
-        Self::at(view, row)
-    }
 }
 
 /// Words, through a dictionary.
@@ -305,103 +303,3 @@ impl<W: Word + 'static> Cell for Words<W> {
         words.get(usize::from(*keys.values().get(row)?))?.clone()
     }
 }
-
-/// Columns by their names: a row of them, and all rows that are not written yet.
-macro_rules! columns {
-    ($($(#[doc = $doc:literal])+ $name:ident $(as $key:literal)?: $cell:ty,)+) => {
-        /// A row.
-        #[derive(Default)]
-        pub(super) struct Row {
-            $($(#[doc = $doc])+ pub(super) $name: Option<<$cell as $crate::recording::cells::Cell>::Value>,)+
-        }
-
-        /// Rows that are not written yet, column by column.
-        #[derive(Default)]
-        pub(super) struct Columns {
-            $($name: <$cell as $crate::recording::cells::Cell>::Builder,)+
-        }
-
-        impl Columns {
-            pub(super) fn fields() -> Vec<arrow_schema::Field> {
-                vec![$(arrow_schema::Field::new(key!($name $($key)?), <$cell as $crate::recording::cells::Cell>::data_type(), true)),+]
-            }
-
-            pub(super) fn push(&mut self, row: Row) {
-                $(<$cell as $crate::recording::cells::Cell>::push(&mut self.$name, row.$name);)+
-            }
-
-            /// All columns, empty again.
-            pub(super) fn finish(&mut self) -> Result<Vec<arrow_array::ArrayRef>, arrow_schema::ArrowError> {
-                Ok(vec![$(<$cell as $crate::recording::cells::Cell>::finish(&mut self.$name)?),+])
-            }
-        }
-    };
-}
-
-macro_rules! key {
-    ($name:ident) => {
-        stringify!($name)
-    };
-    ($name:ident $key:literal) => {
-        $key
-    };
-}
-
-/// A look at a batch, column by column.
-macro_rules! view {
-    ($($(#[doc = $doc:literal])+ $name:ident $(as $key:literal)?: $cell:ty,)+) => {
-        #[expect(dead_code, reason = "the host is in the header as well")]
-        /// A look at a batch. Columns that it doesn't have, or that are of another type, are empty, as those are that hold nothing.
-        pub(super) struct View {
-            $(pub(super) $name: Look<$cell>,)+
-        }
-
-        impl View {
-            pub(super) fn of(batch: &arrow_array::RecordBatch, seen: &mut Seen) -> Self {
-                Self {
-                    $($name: Look(batch.column_by_name(key!($name $($key)?))
-                        .filter(|column| column.null_count() < column.len())
-                        .and_then(|column| <$cell as $crate::recording::cells::Cell>::view(key!($name $($key)?), column, seen))),)+
-                }
-            }
-        }
-    };
-}
-
-/// A look at a column.
-pub(super) struct Look<C: Cell>(pub(super) Option<C::View>);
-
-impl<C: Cell> Look<C> {
-    #[inline(always)]
-    pub(super) fn at(&self, row: usize) -> Option<C::Value> {
-        C::at(self.0.as_ref()?, row)
-    }
-
-    pub(super) fn nulls(&self) -> Option<&NullBuffer> {
-        C::nulls(self.0.as_ref()?)
-    }
-
-    /// Of a row that is known to hold something: [`Together`].
-    #[inline(always)]
-    pub(super) fn get(&self, row: usize) -> Option<C::Value> {
-        C::get(self.0.as_ref()?, row)
-    }
-}
-
-/// Rows in which several columns hold something, looked up once for all of them.
-pub(super) struct Together(Option<NullBuffer>);
-
-impl Together {
-    pub(super) fn of<'a>(columns: impl IntoIterator<Item = Option<&'a NullBuffer>>) -> Self {
-        Self(columns.into_iter().fold(None, |all, one| NullBuffer::union(all.as_ref(), one)))
-    }
-
-    #[inline(always)]
-    pub(super) fn hold(&self, row: usize) -> bool {
-        self.0.as_ref().is_none_or(|rows| row < rows.len() && rows.is_valid(row))
-    }
-}
-
-pub(super) use columns;
-pub(super) use key;
-pub(super) use view;

@@ -7,7 +7,8 @@ use arrow_array::{
 };
 
 use super::{
-    cells::{Flag, Look, Moment, Number, Seen, Text, Words, columns, key, view},
+    cells::{Flag, Moment, Number, Seen, Text, Words},
+    layout::{Look, columns, key, view},
     words::{Kind, Way},
 };
 use crate::model::{

@@ -3,7 +3,10 @@ use std::{net::IpAddr, sync::Arc};
 
 use arrow_array::types::{Int32Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 
-use super::cells::{Flag, Moment, Number, Text, Words, columns, key};
+use super::{
+    cells::{Flag, Moment, Number, Text, Words},
+    layout::{columns, key},
+};
 use crate::model::{
     errno::Errno,
     event::{Family, How, Start},

@@ -15,7 +15,8 @@ use super::{
     columns::View,
     frame::{Frames, Next},
     header::{Header, Refusal},
-    row::{Read, Rows, Wall},
+    row::Wall,
+    rows::{Read, Rows},
     stranger,
 };
 use crate::model::event::Event;
