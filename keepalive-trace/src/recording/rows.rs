@@ -147,6 +147,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
+    #[inline(always)]
     fn all(&self, connection: Option<Connection>) -> Option<Read> {
         let Self { view, row, wall } = *self;
         let mono_ns = wall.mono(view.time.at(row)?);

@@ -32,6 +32,7 @@ pub(super) struct Living {
     pages: Slab<Page>,
     /// What was fetched last, in the order in which it was asked for.
     fetched: Vec<u32>,
+    hashes: Vec<u64>,
 }
 
 /// No page has it.
@@ -40,7 +41,7 @@ const NONE: u32 = u32::MAX;
 impl Living {
     /// A connection's page; a new one, where it has none and `begin` gives it one. It is the `nth` that was fetched, if any.
     pub(super) fn page(&mut self, id: ConnId, nth: Option<usize>, begin: impl FnOnce() -> Option<Page>) -> Option<&mut Page> {
-        let Self { index, hasher, pages, fetched } = self;
+        let Self { index, hasher, pages, fetched, .. } = self;
         let fetched = nth.and_then(|nth| fetched.get(nth)).filter(|number| is_of(pages, **number, id));
         if let Some(number) = fetched {
             return pages.get_mut(*number as usize);
@@ -71,11 +72,14 @@ impl Living {
     }
 
     /// Fetches what is needed of some connections soon. They lie anywhere in a large table: looked at one after the other, with
-    /// nothing between that waits for what is found, they are waited for together.
+    /// as little between as can be, and nothing that waits for what is found, they are waited for together.
     pub(super) fn fetch(&mut self, ids: impl Iterator<Item = Option<ConnId>>) {
-        let Self { index, hasher, pages, fetched } = self;
+        let Self { index, hasher, pages, fetched, hashes } = self;
+        hashes.clear();
+        // Where there is none, whatever is found is of no use and does no harm.
+        hashes.extend(ids.map(|id| hasher.hash_one(id.unwrap_or(ConnId(0)))));
         fetched.clear();
-        fetched.extend(ids.map(|id| id.and_then(|id| index.iter_hash(hasher.hash_one(id)).next().copied()).unwrap_or(NONE)));
+        fetched.extend(hashes.iter().map(|hash| index.iter_hash(*hash).next().copied().unwrap_or(NONE)));
         let near = |look: fn(&History) -> u64| {
             let pages = fetched.iter().filter_map(|number| pages.get(*number as usize));
             pages.fold(0_u64, |sum, page| sum.wrapping_add(look(&page.history)))
