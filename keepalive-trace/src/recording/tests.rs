@@ -18,6 +18,7 @@ mod cuts;
 mod events;
 mod flips;
 mod properties;
+mod recorder;
 mod roundtrip;
 
 /// What a reader hands over.
