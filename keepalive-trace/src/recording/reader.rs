@@ -16,7 +16,7 @@ use super::{
     frame::{Frames, Next},
     header::{Header, Refusal},
     row::Wall,
-    rows::{Read, Rows},
+    rows::{Beside, Rows},
     stranger,
 };
 use crate::model::event::Event;
@@ -194,7 +194,7 @@ impl<R: BufRead> Reader<R> {
         });
         let mut batches = Batches::new(&self.schema, chosen);
         let mut seen = Seen::default();
-        let (mut events, mut strange, mut stopped) = (0, 0, None);
+        let (mut events, mut beside) = (0, Beside::default());
         let mut some = Vec::with_capacity(SOME);
         // Up to here, nothing is missing.
         let mut whole = self.frames.at;
@@ -205,8 +205,8 @@ impl<R: BufRead> Reader<R> {
             let message = match self.frames.next().map_err(|error| unreadable(&self.path, &error))? {
                 Next::Message(message) => message,
                 // Where the run's end is there, the file's may be missing.
-                Next::End | Next::Torn(_) if stopped.is_some() => {
-                    break Ending::Stopped { mono_ns: stopped.unwrap_or_default() };
+                Next::End | Next::Torn(_) if beside.stopped.is_some() => {
+                    break Ending::Stopped { mono_ns: beside.stopped.unwrap_or_default() };
                 }
                 Next::End => break Ending::Rotated,
                 Next::Beyond => {
@@ -225,18 +225,14 @@ impl<R: BufRead> Reader<R> {
             };
             let rows = Rows::new(View::of(&batch, &mut seen), wall);
             for first in (0..batch.num_rows()).step_by(SOME) {
-                rows.read(first..batch.num_rows().min(first + SOME), |read| match read {
-                    Read::Event(event) => some.push(event),
-                    Read::Stop(mono_ns) => stopped = Some(mono_ns),
-                    Read::Strange => strange += 1,
-                });
+                rows.read(first..batch.num_rows().min(first + SOME), &mut some, &mut beside);
                 events += some.len() as u64;
                 sink(&some)?;
                 some.clear();
             }
             whole = self.frames.at;
         };
-        Ok(Found { ending, events, strange })
+        Ok(Found { ending, events, strange: beside.strange })
     }
 }
 

@@ -21,14 +21,13 @@ use crate::model::{
     verdict::Verdict,
 };
 
-/// What a row is.
-#[expect(clippy::large_enum_variant, reason = "nearly all are events, and none is kept")]
-pub(super) enum Read {
-    Event(Event),
+/// What rows say that are no events.
+#[derive(Default)]
+pub(super) struct Beside {
     /// The run's proper end, at this moment of CLOCK_MONOTONIC.
-    Stop(u64),
-    /// Of a later version, or nonsense.
-    Strange,
+    pub(super) stopped: Option<u64>,
+    /// Rows of a later version, or nonsense.
+    pub(super) strange: u64,
 }
 
 /// A batch, to be read row by row.
@@ -51,13 +50,20 @@ impl Rows {
         Self { view, wall, named, settled }
     }
 
-    /// Hands over some rows, in order. What they tell of their connections is gathered column by column: row by row, that would
-    /// be more places at once than a CPU keeps near.
-    pub(super) fn read(&self, rows: Range<usize>, mut sink: impl FnMut(Read)) {
-        let connections = self.connections(rows.clone());
-        for (row, connection) in rows.zip(connections) {
+    /// Adds the events of some rows, in order. What they tell of their connections is gathered column by column: row by row, that
+    /// would be more places at once than a CPU keeps near.
+    pub(super) fn read(&self, rows: Range<usize>, events: &mut Vec<Event>, beside: &mut Beside) {
+        let mut connections = self.connections(rows.clone());
+        for (row, connection) in rows.zip(&mut connections) {
             let at = Reading { view: &self.view, row, wall: self.wall };
-            sink(at.all(connection).unwrap_or(Read::Strange));
+            match at.mono_ns().zip(self.view.event.at(row)) {
+                Some((mono_ns, Kind::Stop)) => beside.stopped = Some(mono_ns),
+                Some((mono_ns, kind)) => match at.body(kind, mono_ns, connection) {
+                    Some(body) => events.push(Event { mono_ns, body }),
+                    None => beside.strange += 1,
+                },
+                None => beside.strange += 1,
+            }
         }
     }
 
@@ -147,20 +153,24 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
+    fn mono_ns(&self) -> Option<u64> {
+        Some(self.wall.mono(self.view.time.at(self.row)?))
+    }
+
+    /// What happened; the connection is taken out of where it was gathered.
     #[inline(always)]
-    fn all(&self, connection: Option<Connection>) -> Option<Read> {
-        let Self { view, row, wall } = *self;
-        let mono_ns = wall.mono(view.time.at(row)?);
-        let body = match view.event.at(row)? {
-            Kind::Open => Body::Open(connection?, Open { how: view.how.at(row)?, connect_us: view.connect_us.at(row) }),
-            Kind::Owner => Body::Owner(connection?),
+    fn body(&self, kind: Kind, mono_ns: u64, connection: &mut Option<Connection>) -> Option<Body> {
+        let Self { view, row, .. } = *self;
+        Some(match kind {
+            Kind::Open => Body::Open(connection.take()?, Open { how: view.how.at(row)?, connect_us: view.connect_us.at(row) }),
+            Kind::Owner => Body::Owner(connection.take()?),
             Kind::Settings => {
                 let via = view.via.at(row).map(|way| match way {
                     Way::Setsockopt => Via::Setsockopt,
                     Way::Sysctl => Via::Sysctl { waited_ms: view.waited_ms.at(row).unwrap_or(u32::MAX) },
                 });
                 let by = by(view.by_pid.at(row), view.by_comm.at(row));
-                Body::Settings(connection?, Changed { by, via })
+                Body::Settings(connection.take()?, Changed { by, via })
             }
             Kind::Probe => {
                 let probe = Probe {
@@ -170,7 +180,7 @@ impl Reading<'_> {
                     late_ms: view.late_ms.at(row),
                     wheel_ms: view.wheel_ms.at(row),
                 };
-                Body::Probe(connection?, probe)
+                Body::Probe(connection.take()?, probe)
             }
             Kind::Timer => {
                 let timer = Timer {
@@ -179,7 +189,7 @@ impl Reading<'_> {
                     late_ms: view.late_ms.at(row),
                     wheel_ms: view.wheel_ms.at(row),
                 };
-                Body::Timer(connection?, timer)
+                Body::Timer(connection.take()?, timer)
             }
             Kind::Reply => {
                 let reply = Reply {
@@ -189,7 +199,7 @@ impl Reading<'_> {
                     precision: view.precision.at(row).unwrap_or(Precision::Jiffy),
                     missed: view.missed.at(row)?,
                 };
-                Body::Reply(connection?, reply)
+                Body::Reply(connection.take()?, reply)
             }
             Kind::Reset => {
                 let reset = Reset {
@@ -197,7 +207,7 @@ impl Reading<'_> {
                     cause: view.cause.at(row),
                     task: by(view.task_pid.at(row), view.task_comm.at(row)),
                 };
-                Body::Reset(connection?, reset)
+                Body::Reset(connection.take()?, reset)
             }
             Kind::End => {
                 let end = End {
@@ -210,7 +220,7 @@ impl Reading<'_> {
                     armed_before_sysctl: view.armed_before_sysctl.at(row).unwrap_or(false),
                     why: view.why.at(row)?,
                 };
-                Body::End(connection?, end)
+                Body::End(connection.take()?, end)
             }
             Kind::Sysctl => {
                 let write = Write {
@@ -225,9 +235,9 @@ impl Reading<'_> {
                 Body::Sysctl(write, self.following())
             }
             Kind::Lost => Body::Lost(Lost { count: view.count.at(row)?, place: view.place.at(row)? }),
-            Kind::Stop => return Some(Read::Stop(mono_ns)),
-        };
-        Some(Read::Event(Event { mono_ns, body }))
+            // It is no event.
+            Kind::Stop => return None,
+        })
     }
 
     fn following(&self) -> Option<Following> {
