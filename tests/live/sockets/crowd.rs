@@ -1,7 +1,7 @@
 //! A crowd of every kind, in processes of its own, in three namespaces.
-use std::net::SocketAddr;
+use std::{net::SocketAddr, thread::sleep, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lab::{
     diag::{self, Timer},
     listing::{self, Listing, Socket},
@@ -130,6 +130,18 @@ impl Quarter {
         Ok(())
     }
 
+    /// What the kernel lists when every FIN is acknowledged, which its peer takes a while for: then nothing more will change.
+    fn at_rest(&self) -> Result<diag::Listing> {
+        for _ in 0..100 {
+            let shown = diag::list(&self.netns)?;
+            if shown.sockets.iter().all(|socket| socket.timer != Timer::Retransmit) {
+                return Ok(shown);
+            }
+            sleep(Duration::from_millis(20));
+        }
+        bail!("a FIN is not acknowledged")
+    }
+
     /// Holds what is listed of this namespace against what its processes and the kernel say.
     fn hold(&mut self, listing: &Listing, shown: &diag::Listing) -> Result<()> {
         let listed = listing.sockets.iter().filter(|socket| socket.netns == self.netns.inode()).count();
@@ -190,7 +202,7 @@ fn is_as_the_kernel_shows_it(socket: &Socket, shown: &diag::Shown, listed: &diag
 
 pub fn five_hundred_sockets_are_listed_as_their_owners_and_the_kernel_have_them(_: &Bench) -> Result<()> {
     let mut quarters = SYSCTLS.into_iter().map(Quarter::settle).collect::<Result<Vec<_>>>()?;
-    let shown = quarters.iter().map(|quarter| diag::list(&quarter.netns)).collect::<Result<Vec<_>>>()?;
+    let shown = quarters.iter().map(Quarter::at_rest).collect::<Result<Vec<_>>>()?;
     let listing = listing::list(&["--listen"])?;
     assert!(listing.sockets.len() > 500, "{} sockets", listing.sockets.len());
     let in_its_time = |socket: &Socket| (listing.began..=listing.ended).contains(&socket.mono_ns);
