@@ -18,12 +18,8 @@ const SUITE: &str = "bookworm";
 /// Below the entry's folder.
 const ROOT: &str = "root";
 /// Where libraries are. The last two are named by others in a way that doesn't move with them (an absolute RUNPATH).
-const LIBRARIES: [&str; 4] = [
-    "usr/lib/x86_64-linux-gnu",
-    "lib/x86_64-linux-gnu",
-    "usr/lib/x86_64-linux-gnu/nss",
-    "usr/lib/x86_64-linux-gnu/pulseaudio",
-];
+const LIBRARIES: [&str; 4] =
+    ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/nss", "usr/lib/x86_64-linux-gnu/pulseaudio"];
 
 struct Program {
     /// Of the package, of the program, and of the entry.
