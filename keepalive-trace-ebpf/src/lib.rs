@@ -6,8 +6,10 @@
 #![cfg_attr(target_arch = "bpf", no_std)]
 
 mod offsets;
+mod segment;
 
 pub use offsets::{ABSENT, HEAD_BYTES, Offsets};
+pub use segment::{LARGE, SMALL, Segment, TINY, mark};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What the loader tells the kernel side once, before it runs.
@@ -24,6 +26,8 @@ pub struct Config {
     pub exact_replies: u32,
     /// Bit n is set where a walk lists sockets in `sk_state` n.
     pub listed_states: u32,
+    /// Not 0 where HTTP is watched.
+    pub http: u32,
 }
 
 /// Bits of [`Config::filters`]: an unset bit lets everything pass.
@@ -306,11 +310,15 @@ pub mod counter {
     pub const RUNS: u32 = 2;
     /// Entries whose exit was skipped: runs that were seen to begin, and of which nothing was told.
     pub const UNFINISHED: u32 = 3;
+    /// Heads of HTTP messages, or closes, that found their ring full.
+    pub const HEADS_FULL: u32 = 4;
+    /// Connections with HTTP that found no room in the map `FLOWS`.
+    pub const FLOWS_FULL: u32 = 5;
     /// How many counters there are.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 6;
 }
 
 const _: () = assert!(size_of::<Record>() == 192);
 const _: () = assert!(size_of::<Held>() == 40);
-const _: () = assert!(size_of::<Config>() == 20);
+const _: () = assert!(size_of::<Config>() == 24);
 const _: () = assert!(size_of::<Write>() == 48);

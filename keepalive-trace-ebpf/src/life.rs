@@ -4,8 +4,8 @@ use aya_log_ebpf::debug;
 use keepalive_trace_ebpf::{Record, counter, flag, has, kind};
 
 use crate::{
-    filter,
-    maps::{DEEDS, Deed, LEAVING, count, emit},
+    filter, http,
+    maps::{DEEDS, Deed, LEAVING, config, count, emit},
     replies,
     sock::{Head, Sock, state},
     task::current_process,
@@ -126,6 +126,9 @@ fn closed(ctx: &impl EbpfContext, sock: Sock, old: u8) {
         return;
     }
     replies::give_up(sock);
+    if config!(http) != 0 {
+        http::forget(sock);
+    }
     let in_timer = timer::current(sock).is_some();
     let time_wait = left(sock);
     let Some(head) = Head::of(sock) else { return };

@@ -7,6 +7,8 @@ fn main() {}
 #[cfg(target_arch = "bpf")]
 mod filter;
 #[cfg(target_arch = "bpf")]
+mod http;
+#[cfg(target_arch = "bpf")]
 mod life;
 #[cfg(target_arch = "bpf")]
 mod maps;
@@ -32,12 +34,12 @@ mod walk;
 #[cfg(target_arch = "bpf")]
 mod programs {
     use aya_ebpf::{
-        macros::{fentry, fexit, kprobe, kretprobe, raw_tracepoint},
-        programs::{FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext},
+        macros::{cgroup_skb, fentry, fexit, kprobe, kretprobe, raw_tracepoint},
+        programs::{FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext, SkBuffContext},
     };
 
     use crate::{
-        life, replies, settings,
+        http, life, replies, settings,
         sock::Sock,
         sysctls, teardown, timer,
         walk::{self, TaskFileStep, TcpStep},
@@ -258,6 +260,20 @@ mod programs {
     pub fn ack_fentry(ctx: FEntryContext) -> i32 {
         replies::acked(Sock::at(ctx.arg(0)));
         0
+    }
+
+    // Every packet passes, whatever is thought of it.
+
+    #[cgroup_skb(ingress)]
+    pub fn http_ingress(ctx: SkBuffContext) -> i32 {
+        http::packet(&ctx, false);
+        1
+    }
+
+    #[cgroup_skb(egress)]
+    pub fn http_egress(ctx: SkBuffContext) -> i32 {
+        http::packet(&ctx, true);
+        1
     }
 
     #[unsafe(no_mangle)]

@@ -8,13 +8,15 @@ use aya_ebpf::{
 };
 use keepalive_trace_ebpf::{ABSENT, Config, Offsets, PORT_WORDS, Record, WAKE_NS, Write, counter};
 
+use crate::http::Flow;
+
 /// Set by the loader. Read field by field, always through [`offset!`].
 #[unsafe(no_mangle)]
 pub static OFFSETS: Offsets = zerocopy::transmute!([0xff_u8; size_of::<Offsets>()]);
 
 /// Set by the loader.
 #[unsafe(no_mangle)]
-pub static CONFIG: Config = Config { hz: 0, has_reason: 0, filters: 0, exact_replies: 0, listed_states: 0 };
+pub static CONFIG: Config = Config { hz: 0, has_reason: 0, filters: 0, exact_replies: 0, listed_states: 0, http: 0 };
 
 /// The running kernel's offset of a field. Volatile: the loader puts the value there after compilation.
 macro_rules! offset {
@@ -146,6 +148,18 @@ pub static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(64, 0);
 #[map]
 static WOKEN: Array<u64> = Array::with_max_entries(1, 0);
 
+/// Connections on which HTTP was seen, by socket. Whoever finds no room has each message told as if it were the first.
+#[map]
+pub static FLOWS: HashMap<u64, Flow> = HashMap::with_max_entries(65_536, 0);
+
+/// The heads of HTTP messages: in a ring of their own, so that no flood of them drives out what happens to connections.
+#[map]
+pub static HEADS: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// When the reader was woken last for a head.
+#[map]
+static WOKEN_FOR_HEADS: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Unread bytes in the ring past which the reader is woken in any case.
 const WAKE_AT: u64 = 64 * 1024;
 const BPF_RB_AVAIL_DATA: u64 = 0;
@@ -204,16 +218,22 @@ pub fn zeroed(record: &mut MaybeUninit<Record>) -> &mut Record {
 /// until [`WAKE_NS`] have passed in which nothing came.
 #[inline(always)]
 fn wake_up(now: u64) -> u64 {
-    if wakes(now) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
+    if wakes(now, &RING, &WOKEN) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
+}
+
+/// The same for the ring of heads.
+#[inline(always)]
+pub fn wake_heads(now: u64) -> u64 {
+    if wakes(now, &HEADS, &WOKEN_FOR_HEADS) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
 }
 
 #[inline(always)]
-fn wakes(now: u64) -> bool {
-    let Some(woken) = WOKEN.get_ptr_mut(0) else { return true };
+fn wakes(now: u64, ring: &'static RingBuf, woken: &'static Array<u64>) -> bool {
+    let Some(woken) = woken.get_ptr_mut(0) else { return true };
     // SAFETY: an aligned word of a map, which lives as long as the program.
     let last = unsafe { woken.read_volatile() };
     // SAFETY: a plain query of a map that exists.
-    let unread = || unsafe { bpf_ringbuf_query((&raw const RING).cast_mut().cast(), BPF_RB_AVAIL_DATA) };
+    let unread = || unsafe { bpf_ringbuf_query((&raw const *ring).cast_mut().cast(), BPF_RB_AVAIL_DATA) };
     if now.wrapping_sub(last) < WAKE_NS && unread() < WAKE_AT {
         return false;
     }

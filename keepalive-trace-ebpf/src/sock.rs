@@ -14,6 +14,7 @@ pub mod state {
     pub const CLOSE: u8 = 7;
     pub const CLOSE_WAIT: u8 = 8;
     pub const LAST_ACK: u8 = 9;
+    pub const LISTEN: u8 = 10;
     pub const CLOSING: u8 = 11;
 }
 
@@ -206,6 +207,11 @@ impl Sock {
     #[inline(always)]
     pub fn is_unaccepted(self, head: &Head) -> bool {
         head.flags() & SOCK_DEAD == 0 && read::<u64>(self.0, offset!(socket)) == Some(0)
+    }
+
+    #[inline(always)]
+    pub fn state(self) -> Option<u8> {
+        read(self.0, offset!(state))
     }
 
     #[inline(always)]

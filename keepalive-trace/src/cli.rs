@@ -87,6 +87,9 @@ pub struct TraceArgs {
     /// Time the answers to probes as they come: takes a look at every ACK; otherwise they are told when the timer runs next
     #[arg(long, help_heading = "Tracing")]
     pub rtt: bool,
+    /// Watch plaintext HTTP/1: what servers promise of idle connections, and who hangs up; takes a look at every packet
+    #[arg(long, help_heading = "Tracing")]
+    pub http: bool,
     /// At the end show every history, not only the worst
     #[arg(long, help_heading = "Tracing")]
     pub histories: bool,

@@ -96,6 +96,19 @@ pub struct Event {
     pub waited_ms: Option<u64>,
     pub armed_before_sysctl: Option<bool>,
 
+    pub dir: Option<String>,
+    pub method: Option<String>,
+    pub status: Option<u16>,
+    pub connection: Option<String>,
+    pub timeout_s: Option<u32>,
+    pub max: Option<u32>,
+    pub idle_before_ms: Option<u64>,
+    pub http: Option<String>,
+    pub requests: Option<u32>,
+    pub responses: Option<u32>,
+    pub handshakes_saved: Option<u32>,
+    pub saved_us: Option<u64>,
+
     pub count: Option<u64>,
     #[serde(rename = "where")]
     pub place: Option<String>,
@@ -172,7 +185,7 @@ impl Event {
     }
 
     /// Its essence in a few words, to compare a whole story at a glance: `open connect`, `probe 2/3 sent`, `timer not-idle`,
-    /// `reply 2 ack`, `settings on 1/1/3`, `sysctl net.ipv4.tcp_keepalive_time 7200 -> 60`, `reset keepalive-timeout`, `end peer-close`.
+    /// `reply 2 ack`, `request 1 GET`, `response 1 200`, `settings on 1/1/3`, `sysctl net.ipv4.tcp_keepalive_time 7200 -> 60`, `reset keepalive-timeout`, `end peer-close`.
     pub fn gist(&self) -> String {
         let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "?".to_owned());
         let number = |value: Option<u32>| value.map_or_else(|| "?".to_owned(), |number| number.to_string());
@@ -188,6 +201,8 @@ impl Event {
                 format!("settings on {}/{}/{}", seconds(self.time_s), seconds(self.intvl_s), number(self.probes))
             }
             "reply" => format!("reply {} {}", number(self.n), word(&self.answer)),
+            "http" if self.method.is_some() => format!("request {} {}", number(self.n), word(&self.method)),
+            "http" => format!("response {} {}", number(self.n), number(self.status.map(u32::from))),
             "end" => format!("end {}", word(&self.verdict)),
             "sysctl" if self.errno.is_some() => format!("sysctl {} {} refused", word(&self.name), seconds(self.old)),
             "sysctl" => format!("sysctl {} {} -> {}", word(&self.name), seconds(self.old), seconds(self.new)),

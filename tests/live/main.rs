@@ -11,6 +11,7 @@ mod defaults;
 mod extremes;
 mod filters;
 mod flood;
+mod http;
 mod ledger;
 mod lint;
 mod outcomes;
@@ -70,11 +71,12 @@ const THEMES: [(&str, &[Test]); 24] = [
 ];
 
 /// Those for which it makes no difference how the tracer attaches, which chooses by itself then.
-const THEMES_ONCE: [(&str, &[Test]); 11] = [
+const THEMES_ONCE: [(&str, &[Test]); 12] = [
     ("before_us", before_us::TESTS),
     ("defaults", defaults::TESTS),
     ("filters", filters::TESTS),
     ("flood", flood::TESTS),
+    ("http", http::TESTS),
     ("room", room::TESTS),
     ("conduct", conduct::ONCE),
     ("recording", recording::TESTS),

@@ -98,8 +98,16 @@ impl Life {
     }
 
     fn end(self, verdict: Verdict, errno: Option<Errno>, why: &str) -> History {
-        let end =
-            End { verdict, errno, probes_sent: 0, unanswered: 0, age_ms: None, armed_before_sysctl: false, why: why.to_owned() };
+        let end = End {
+            verdict,
+            errno,
+            probes_sent: 0,
+            unanswered: 0,
+            age_ms: None,
+            armed_before_sysctl: false,
+            why: why.to_owned(),
+            http: None,
+        };
         self.add(|connection| Body::End(connection, end)).history
     }
 }

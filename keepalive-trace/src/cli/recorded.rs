@@ -44,6 +44,9 @@ pub struct RecordArgs {
     /// Time the answers to probes as they come: takes a look at every ACK; otherwise they are told when the timer runs next
     #[arg(long, help_heading = "Tracing")]
     pub rtt: bool,
+    /// Watch plaintext HTTP/1: what servers promise of idle connections, and who hangs up; takes a look at every packet
+    #[arg(long, help_heading = "Tracing")]
+    pub http: bool,
     /// Follow so many connections at a time, some 250 bytes each
     #[arg(long, help_heading = "Tracing", value_name = "N", default_value_t = tracker::CAPACITY as u32, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,

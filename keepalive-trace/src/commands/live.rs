@@ -44,6 +44,8 @@ pub(super) struct Session<'a> {
     pub count: Option<u64>,
     pub kernel: &'a KernelArgs,
     pub exact_replies: bool,
+    /// Watch HTTP.
+    pub http: bool,
     pub max_connections: usize,
     /// Which events are shown.
     pub shows: &'a dyn Fn(&Event) -> bool,
@@ -81,6 +83,7 @@ impl Session<'_> {
             ring_bytes: self.kernel.buffer,
             listed: &State::CONNECTIONS,
             exact_replies: self.exact_replies,
+            http: self.http.then_some(self.kernel.buffer),
             log: verbose,
         };
         let mut probes = Probes::start(self.kernel.attach(), &options)?;

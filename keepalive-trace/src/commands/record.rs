@@ -25,6 +25,7 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
         count: args.count,
         kernel: &args.kernel,
         exact_replies: args.rtt,
+        http: args.http,
         max_connections: args.max_connections as usize,
         shows: &|_| true,
         opening: &|_| Ok(Vec::new()),

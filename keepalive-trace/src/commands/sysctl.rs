@@ -49,6 +49,7 @@ pub fn run(args: &SysctlArgs) -> Result<ExitCode> {
         count: args.output.count,
         kernel: &args.kernel,
         exact_replies: false,
+        http: false,
         max_connections: args.max_connections as usize,
         shows: &shows,
         histories: None,
@@ -64,7 +65,13 @@ fn shows(event: &Event) -> bool {
         Body::Settings(_, changed) => matches!(changed.via, Some(Via::Sysctl { .. })),
         Body::End(_, end) => end.armed_before_sysctl,
         Body::Start(_) | Body::Namespace(_) | Body::Sysctl(..) | Body::Lost(_) | Body::Stop(_) => true,
-        Body::Open(..) | Body::Owner(_) | Body::Probe(..) | Body::Timer(..) | Body::Reply(..) | Body::Reset(..) => false,
+        Body::Open(..)
+        | Body::Owner(_)
+        | Body::Probe(..)
+        | Body::Timer(..)
+        | Body::Reply(..)
+        | Body::Reset(..)
+        | Body::Http(..) => false,
     }
 }
 

@@ -17,6 +17,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         count: args.output.count,
         kernel: &args.kernel,
         exact_replies: args.rtt,
+        http: args.http,
         max_connections: args.max_connections as usize,
         shows: &|event| args.all || !event.body.is_detail(),
         opening: &|_| Ok(Vec::new()),

@@ -127,8 +127,16 @@ fn attaches(attach: Attach, layout: &Result<Layout>, allowed: bool, ring_bytes: 
         Ok(hz) => hz,
         Err(error) => return finding(need, State::Missing, format!("{error:#}")),
     };
-    let options =
-        Options { hz, layout, filters: &filters, ring_bytes, listed: &TcpState::CONNECTIONS, exact_replies: false, log: false };
+    let options = Options {
+        hz,
+        layout,
+        filters: &filters,
+        ring_bytes,
+        listed: &TcpState::CONNECTIONS,
+        exact_replies: false,
+        http: None,
+        log: false,
+    };
     match Probes::start(Some(attach), &options) {
         Ok(attached) => {
             let lists = attached.lists().map(|list| format!("iter/{list}")).collect::<Vec<_>>();

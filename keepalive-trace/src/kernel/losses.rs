@@ -19,6 +19,7 @@ use crate::model::event::{Lost, Place};
 struct Totals {
     ring_buffer: u64,
     skipped: u64,
+    table: u64,
 }
 
 /// Watches the kernel side's counters, and the kernel's own count of skipped runs.
@@ -83,13 +84,15 @@ impl Losses {
     /// # Errors
     /// When the counters cannot be read.
     pub fn take(&mut self) -> Result<Vec<Lost>> {
-        let now = Totals { ring_buffer: self.counter(counter::RING_FULL)?, skipped: self.skipped()? };
+        let ring_buffer = self.counter(counter::RING_FULL)? + self.counter(counter::HEADS_FULL)?;
+        let now = Totals { ring_buffer, skipped: self.skipped()?, table: self.counter(counter::FLOWS_FULL)? };
         let new = [
             (now.ring_buffer - self.told.ring_buffer, Place::RingBuffer),
             (now.skipped.saturating_sub(self.told.skipped), Place::SkippedRun),
+            (now.table - self.told.table, Place::ConnectionTable),
             (std::mem::take(&mut self.unreadable), Place::Reader),
         ];
-        self.told = Totals { ring_buffer: now.ring_buffer, skipped: now.skipped.max(self.told.skipped) };
+        self.told = Totals { skipped: now.skipped.max(self.told.skipped), ..now };
         Ok(new.into_iter().filter(|(count, _)| *count > 0).map(|(count, place)| Lost { count, place }).collect())
     }
 

@@ -6,6 +6,7 @@ mod descriptor;
 pub mod facts;
 pub mod filters;
 pub mod hits;
+pub mod http;
 pub mod layout;
 pub mod losses;
 pub mod namespaces;

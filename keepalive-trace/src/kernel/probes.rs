@@ -1,12 +1,13 @@
 //! The probes: loaded, attached, and gone again however the tool ends, since the kernel drops them with our descriptors.
-use std::path::Path;
+use std::{fs::File, path::Path};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     programs::{
-        FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, fentry::FEntryLink, fexit::FExitLink, iter::IterLink,
-        kprobe::KProbeLink, raw_trace_point::RawTracePointLink,
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint,
+        cgroup_skb::CgroupSkbLink, fentry::FEntryLink, fexit::FExitLink, iter::IterLink, kprobe::KProbeLink,
+        raw_trace_point::RawTracePointLink,
     },
 };
 use aya_log::EbpfLogger;
@@ -19,7 +20,7 @@ use zerocopy::IntoBytes as _;
 
 use super::{
     facts,
-    filters::Filters,
+    filters::{Filters, cgroup_root},
     hits::Hits,
     layout::{Layout, MORE_HOOKS},
 };
@@ -59,6 +60,8 @@ pub struct Options<'a> {
     pub listed: &'a [State],
     /// See answers to probes as they come, which takes a look at every ACK.
     pub exact_replies: bool,
+    /// Watch HTTP, with a ring of so many bytes for it: takes a look at every packet.
+    pub http: Option<u32>,
     /// Have the kernel side log every step.
     pub log: bool,
 }
@@ -66,7 +69,7 @@ pub struct Options<'a> {
 impl<'a> Options<'a> {
     /// For walks alone, which need no ring.
     pub fn to_walk(hz: u32, layout: &'a Layout, filters: &'a Filters, listed: &'a [State]) -> Self {
-        Self { hz, layout, filters, ring_bytes: LEAST_RING, listed, exact_replies: false, log: false }
+        Self { hz, layout, filters, ring_bytes: LEAST_RING, listed, exact_replies: false, http: None, log: false }
     }
 }
 
@@ -89,6 +92,7 @@ enum Link {
     FEntry(FEntryLink),
     FExit(FExitLink),
     RawTracePoint(RawTracePointLink),
+    CgroupSkb(CgroupSkbLink),
 }
 
 impl Probes {
@@ -122,6 +126,7 @@ impl Probes {
             has_reason: u32::from(options.layout.reason_arg.is_some()),
             filters: options.filters.bits,
             exact_replies: options.exact_replies.into(),
+            http: options.http.is_some().into(),
             listed_states: options.listed.iter().fold(0, |bits, state| bits | 1_u32.wrapping_shl(state.0.into())),
         };
         let log_level = if options.log { LOG_DEBUG } else { LOG_OFF };
@@ -130,12 +135,16 @@ impl Probes {
             // Where nothing is hooked, nothing is remembered either.
             TABLES.iter().for_each(|table| _ = loader.map_max_entries(table, 1));
         }
+        if options.http.is_none() {
+            loader.map_max_entries("FLOWS", 1);
+        }
         let mut ebpf = loader
             .btf(None)
             .override_global("OFFSETS", options.layout.offsets.as_bytes(), true)
             .override_global("CONFIG", config.as_bytes(), true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("RING", options.ring_bytes)
+            .map_max_entries("HEADS", options.http.unwrap_or(LEAST_RING))
             .load(OBJECT)
             .map_err(|error| explain(errno(&error), anyhow!(error), "load the eBPF maps"))?;
         options.filters.install(&mut ebpf)?;
@@ -171,7 +180,15 @@ impl Probes {
             }
         }
         probes.attach_tracepoints()?;
+        if options.http.is_some() {
+            probes.attach_http()?;
+        }
         Ok(probes)
+    }
+
+    /// Whether packets are looked at.
+    pub fn watches_http(&self) -> bool {
+        self.links.iter().any(|link| matches!(link, Link::CgroupSkb(_)))
     }
 
     /// Without them the connections that are there already come to be known as something happens on them, and owners by what
@@ -213,6 +230,21 @@ impl Probes {
             let attached = program.load().and_then(|()| program.attach(tracepoint)).and_then(|id| program.take_link(id));
             let link = attached.map_err(|error| refused(error, "a raw tracepoint", tracepoint))?;
             self.links.push(Link::RawTracePoint(link));
+        }
+        Ok(())
+    }
+
+    /// At the root of the cgroups, where every packet of every socket passes. A link lets others' programs be (it is the kernel
+    /// that makes it `BPF_F_ALLOW_MULTI`), and goes with its descriptor; kernels before 5.7 have none.
+    fn attach_http(&mut self) -> Result<()> {
+        let root = cgroup_root()
+            .context("cannot watch HTTP: no cgroup v2 hierarchy is mounted (mount -t cgroup2 none /sys/fs/cgroup)")?;
+        let folder = File::open(&root).with_context(|| format!("cannot watch HTTP: cannot open {}", root.display()))?;
+        for (name, way) in [("http_ingress", CgroupSkbAttachType::Ingress), ("http_egress", CgroupSkbAttachType::Egress)] {
+            let program: &mut CgroupSkb = self.program(name)?.try_into()?;
+            let loaded = program.load().and_then(|()| program.attach(&folder, way, CgroupAttachMode::Single));
+            let link = loaded.and_then(|id| program.take_link(id)).map_err(|error| refused(error, "cgroup_skb", "packets"))?;
+            self.links.push(Link::CgroupSkb(link));
         }
         Ok(())
     }

@@ -222,7 +222,7 @@ fn known<T>(record: &Record, bit: u32, value: T) -> Option<T> {
 }
 
 /// IPv4-mapped addresses are shown as IPv4.
-fn address(words: [u64; 2], port: u16) -> SocketAddr {
+pub(super) fn address(words: [u64; 2], port: u16) -> SocketAddr {
     let octets: [u8; 16] = zerocopy::transmute!(words);
     let address = Ipv6Addr::from(octets);
     SocketAddr::new(address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4), port)

@@ -2,7 +2,7 @@
 use keepalive_trace_ebpf::Record;
 use zerocopy::FromBytes as _;
 
-use super::record::Reader;
+use super::{http::Passing, record::Reader};
 use crate::model::{
     sighting::{Sighting, What},
     sysctl::Write,
@@ -10,10 +10,10 @@ use crate::model::{
 
 /// What comes out of the ring.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are of the large kind")]
 pub enum Seen {
     Socket(Sighting),
     Sysctl(Write),
+    Http(Passing),
 }
 
 impl Seen {
@@ -30,6 +30,7 @@ impl Seen {
         match self {
             Self::Socket(sighting) => sighting.mono_ns,
             Self::Sysctl(write) => write.mono_ns,
+            Self::Http(passing) => passing.mono_ns(),
         }
     }
 

@@ -5,12 +5,13 @@ use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
 use keepalive_trace_ebpf::WAKE_NS;
 use tokio::{
-    io::unix::AsyncFd,
+    io::unix::{AsyncFd, AsyncFdReadyGuard},
     time::{self, Instant},
 };
 
 use super::{
     facts,
+    http::{Heads, Passing},
     losses::Losses,
     owner::Owners,
     pace::Pace,
@@ -23,6 +24,7 @@ use crate::model::{
     event::{Body, Event},
     following,
     owner::Owners as Wanted,
+    sighting::What,
     sysctl::{Following, Write},
     tracker::Tracker,
 };
@@ -46,6 +48,8 @@ const BATCH: usize = 1024;
 /// Everything that the probes see, in order.
 pub struct Stream {
     ring: AsyncFd<RingBuf<MapData>>,
+    /// Heads of HTTP messages, where they are watched.
+    http: Option<(AsyncFd<RingBuf<MapData>>, Heads)>,
     reader: Reader,
     losses: Losses,
     owners: Owners,
@@ -62,12 +66,11 @@ impl Stream {
     /// # Errors
     /// When a map is missing, or the ring can't be polled.
     pub fn open(probes: &mut Probes, reader: Reader) -> Result<Self> {
-        let ring = probes.ebpf.take_map("RING").context("the map RING is missing")?;
-        let ring = RingBuf::try_from(ring).context("the map RING is of another kind")?;
-        // SAFETY: the ring owns its descriptor, keeps it open as long as it lives, and always names the same one.
-        let ring = unsafe { AsyncFd::register(ring) }.context("cannot poll the ring buffer")?;
+        let ring = take_ring(probes, "RING")?;
+        let http = if probes.watches_http() { Some((take_ring(probes, "HEADS")?, Heads::default())) } else { None };
         Ok(Self {
             ring,
+            http,
             reader,
             losses: Losses::watch(&mut probes.ebpf, std::mem::take(&mut probes.hits))?,
             owners: Owners::default(),
@@ -134,6 +137,10 @@ impl Stream {
         tokio::select! {
             () = time::sleep_until(next) => {}
             ready = self.ring.readable() => {
+                ready.context("cannot poll the ring buffer")?.clear_ready();
+                self.awake_until = Instant::now() + AWAKE;
+            }
+            ready = readable(self.http.as_ref()) => {
                 ready.context("cannot poll the ring buffer")?.clear_ready();
                 self.awake_until = Instant::now() + AWAKE;
             }
@@ -220,6 +227,22 @@ impl Stream {
                 None => self.losses.unreadable(),
             }
         }
+        if let Some((ring, _)) = &mut self.http {
+            let (before, most) = (self.batch.len(), self.batch.len().saturating_add(most));
+            while self.batch.len() < most
+                && let Some(item) = ring.get_mut().next()
+            {
+                self.records += 1;
+                match Passing::of(&item) {
+                    Some(passing) => self.batch.push(Seen::Http(passing)),
+                    None => self.losses.unreadable(),
+                }
+            }
+            if self.batch.len() > before {
+                found = true;
+                self.batch.sort_by_key(Seen::mono_ns);
+            }
+        }
         if found {
             let now = Instant::now();
             self.awake_until = now + AWAKE;
@@ -236,7 +259,18 @@ impl Stream {
         sink: &mut impl FnMut(&Event) -> Result<Flow>,
     ) -> Result<Flow> {
         match seen {
-            Seen::Socket(sighting) => tracker.see(sighting, &mut self.events),
+            Seen::Http(passing) => {
+                if let Some((_, heads)) = &mut self.http {
+                    tracker.pass(passing.mono_ns(), &passing.whose(), &heads.take(passing), &mut self.events);
+                    (0..heads.take_unreadable()).for_each(|_| self.losses.unreadable());
+                }
+            }
+            Seen::Socket(sighting) => {
+                if let (Some((_, heads)), What::Closed(_)) = (&mut self.http, &sighting.what) {
+                    heads.forget(sighting.socket.address);
+                }
+                tracker.see(sighting, &mut self.events);
+            }
             Seen::Sysctl(write) => {
                 let following = self.following(write, probes, tracker.wanted());
                 tracker.sysctl(write, following, &mut self.events);
@@ -288,6 +322,21 @@ impl Stream {
             flow = sink(&Event { mono_ns: facts::mono_ns(), body: Body::Lost(lost) })?;
         }
         Ok(flow)
+    }
+}
+
+fn take_ring(probes: &mut Probes, name: &str) -> Result<AsyncFd<RingBuf<MapData>>> {
+    let ring = probes.ebpf.take_map(name).with_context(|| format!("the map {name} is missing"))?;
+    let ring = RingBuf::try_from(ring).with_context(|| format!("the map {name} is of another kind"))?;
+    // SAFETY: the ring owns its descriptor, keeps it open as long as it lives, and always names the same one.
+    unsafe { AsyncFd::register(ring) }.context("cannot poll the ring buffer")
+}
+
+/// Waits until there is something in the ring, for ever where there is none.
+async fn readable(http: Option<&(AsyncFd<RingBuf<MapData>>, Heads)>) -> std::io::Result<AsyncFdReadyGuard<'_, RingBuf<MapData>>> {
+    match http {
+        Some((ring, _)) => ring.readable().await,
+        None => std::future::pending().await,
     }
 }
 

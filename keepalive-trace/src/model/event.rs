@@ -3,6 +3,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use super::{
     errno::Errno,
+    http::{self, Http},
     owner::{Owner, Task},
     settings::Settings,
     state::State,
@@ -40,6 +41,8 @@ pub enum Body {
     Reply(Connection, Reply),
     /// `tcp_send_active_reset` ran.
     Reset(Connection, Reset),
+    /// The head of an HTTP message passed.
+    Http(Connection, Http),
     /// The connection is over.
     End(Connection, End),
     /// A network namespace, as its sysctls are.
@@ -68,6 +71,7 @@ impl Body {
             | Self::Timer(connection, _)
             | Self::Reply(connection, _)
             | Self::Reset(connection, _)
+            | Self::Http(connection, _)
             | Self::End(connection, _) => Some(connection),
             Self::Start(_) | Self::Namespace(_) | Self::Sysctl(..) | Self::Lost(_) | Self::Stop(_) => None,
         }
@@ -233,6 +237,8 @@ pub struct End {
     pub armed_before_sysctl: bool,
     /// One sentence with the evidence.
     pub why: String,
+    /// What HTTP had to do with it, where it was watched and seen.
+    pub http: Option<Box<http::End>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -264,6 +264,7 @@ impl History {
                 }
             }
             Body::Owner(_)
+            | Body::Http(..)
             | Body::Reset(..)
             | Body::Start(_)
             | Body::Namespace(_)

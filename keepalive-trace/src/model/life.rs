@@ -2,6 +2,7 @@
 use super::{
     event::{Body, Changed, Connection, End, Precision, Probe, ProbeResult, Reply, ReplyKind, Reset, Timer, Via},
     history::History,
+    http::{Exchange, Http, Passed},
     judge::{self, Evidence, PeerReset, ResetSign, Signs},
     sighting::{Clock, Closed, Sighting, What},
 };
@@ -16,6 +17,7 @@ struct Rest {
     /// The last probe that left this host and is not answered.
     sent: Option<Sent>,
     signs: Option<Box<Signs>>,
+    http: Option<Box<Exchange>>,
 }
 
 /// A probe on its way.
@@ -55,11 +57,11 @@ impl Life {
     fn set_sent(&mut self, sent: Option<Sent>) {
         if let Some(rest) = &mut self.0 {
             rest.sent = sent;
-            if sent.is_none() && rest.signs.is_none() {
+            if sent.is_none() && rest.signs.is_none() && rest.http.is_none() {
                 self.0 = None;
             }
         } else if sent.is_some() {
-            self.0 = Some(Box::new(Rest { sent, signs: None }));
+            self.0 = Some(Box::new(Rest { sent, ..Rest::default() }));
         }
     }
 
@@ -69,6 +71,15 @@ impl Life {
 
     fn seen_signs(&self) -> Option<&Signs> {
         self.0.as_ref()?.signs.as_deref()
+    }
+
+    /// Something of HTTP passed; gives what there is to tell.
+    pub fn pass(&mut self, passed: &Passed) -> Option<Http> {
+        self.0.get_or_insert_default().http.get_or_insert_default().note(passed)
+    }
+
+    fn exchange(&self) -> Option<&Exchange> {
+        self.0.as_ref()?.http.as_deref()
     }
 
     /// The answer that this sighting shows: the socket's own clock says that an ACK came after the last probe.
@@ -178,6 +189,12 @@ impl Life {
             idle_ms,
         };
         let verdict = judge::judge(&evidence);
+        let mut why = judge::why(verdict, &evidence);
+        let http = self.exchange().and_then(|exchange| exchange.end(history.connect_us().map(u64::from)));
+        if let Some(half) = self.exchange().filter(|_| http.is_some()).and_then(Exchange::why) {
+            why += "; ";
+            why += &half;
+        }
         End {
             verdict,
             errno: closed.errno.filter(|_| !orphan),
@@ -185,7 +202,8 @@ impl Life {
             unanswered: history.tally.unanswered + pending,
             age_ms: closed.trying_us.map(|us| us / 1000).or_else(|| history.age_ms(at_ns)),
             armed_before_sysctl: false,
-            why: judge::why(verdict, &evidence),
+            why,
+            http: http.map(Box::new),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod findings;
 pub mod following;
 pub mod history;
 pub mod holding;
+pub mod http;
 pub mod inventory;
 pub mod judge;
 pub mod ledger;

@@ -9,6 +9,7 @@ use super::{
     },
     finding::Finding,
     history::History,
+    http::{self, Cause, Http, Line, Method, Promise, Tokens},
     ledger::Ledger,
     owner::{Comm, Owner, Task},
     report::{Gap, Report, Run},
@@ -81,6 +82,7 @@ pub fn end() -> Event {
         unanswered: 3,
         age_ms: Some(5080),
         why: "3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection".to_owned(),
+        http: Some(Box::new(http::End { cause: Some(Cause::IdleTimeout), requests: 3, responses: 3, saved_us: Some(624) })),
     };
     let connection = Connection { probes_out: Some(3), idle_ms: Some(4080), state: State(7), ..connection() };
     Event { mono_ns: 6 * SECOND + SECOND / 4 + 7, body: Body::End(connection, end) }
@@ -89,6 +91,26 @@ pub fn end() -> Event {
 pub fn probe() -> Event {
     let probe = Probe { n: Some(2), result: Some(ProbeResult::Sent), next_ms: Some(1000), late_ms: Some(8), wheel_ms: Some(8) };
     Event { mono_ns: 5 * SECOND + 7, body: Body::Probe(connection(), probe) }
+}
+
+/// A request and its response.
+fn http() -> [Event; 2] {
+    let request = Http {
+        line: Line::Request(Method::Get),
+        n: 3,
+        connection: Tokens::default(),
+        promise: Promise::default(),
+        idle_before_ms: Some(1500),
+    };
+    let response = Http {
+        line: Line::Response(200),
+        n: 3,
+        connection: Tokens { keep_alive: true, ..Tokens::default() },
+        promise: Promise { timeout_s: Some(5), max: Some(98) },
+        idle_before_ms: Some(2),
+    };
+    let at = 3 * SECOND + SECOND / 2 + 7;
+    [(at, request), (at + 2_000_000, response)].map(|(mono_ns, http)| Event { mono_ns, body: Body::Http(connection(), http) })
 }
 
 fn timer() -> Event {
@@ -160,11 +182,14 @@ pub fn all() -> Vec<Event> {
     let stop = Stop { events: 4, lost: 7, connections: 1, verdicts: BTreeMap::from([(Verdict::KeepaliveTimeout, 1)]) };
     let stop = Event { mono_ns: 8 * SECOND + 7, body: Body::Stop(stop) };
     let [write, refused] = writes();
+    let [request, response] = http();
     vec![
         start(),
         namespace(),
         open(),
         changed(),
+        request,
+        response,
         write,
         refused,
         followed(),
@@ -198,6 +223,7 @@ pub fn healthy() -> History {
         unanswered: 0,
         age_ms: Some(1000),
         why: "the peer closed first, with FIN, then app[812] closed".to_owned(),
+        http: None,
     };
     let mut history = History::begin(&connection(), SECOND);
     let open = Open { how: How::Accept, connect_us: None };

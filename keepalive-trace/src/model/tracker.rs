@@ -10,6 +10,7 @@ use super::{
     following::{Stale, Writes},
     history::History,
     holding::{Holding, chosen, holders_of},
+    http::Passed,
     life::Life,
     names::Names,
     owner::{Owner, Owners},
@@ -19,9 +20,12 @@ use super::{
 };
 
 mod connection;
+mod early;
 mod sysctls;
 
 use connection::{connection, opened, remembered, used};
+use early::Early;
+pub use early::Whose;
 
 /// How many histories are kept unless somebody says otherwise: some 27 MB.
 pub const CAPACITY: usize = 100_000;
@@ -49,6 +53,8 @@ pub struct Tracker {
     /// Connections that are closed and not yet judged, the oldest first.
     unsettled: VecDeque<Unsettled>,
     writes: Writes,
+    /// HTTP on connections that are not known yet.
+    early: Early,
     forgotten: u64,
 }
 
@@ -86,6 +92,7 @@ impl Tracker {
             looking_around: false,
             unsettled: VecDeque::new(),
             writes: Writes::default(),
+            early: Early::default(),
             forgotten: 0,
         }
     }
@@ -115,6 +122,25 @@ impl Tracker {
             _ => {}
         }
         self.table.touch(slot);
+    }
+
+    /// Something of HTTP passed on a connection; appends what there is to tell.
+    pub fn pass(&mut self, mono_ns: u64, whose: &Whose, passed: &[Passed], out: &mut Vec<Event>) {
+        let found = self.table.find(whose.address());
+        match found.filter(|slot| !self.table.is_ended(*slot) && whose.is_socket()) {
+            Some(slot) => self.pass_on(slot, whose.address(), mono_ns, passed, out),
+            None => self.forgotten += self.early.keep(mono_ns, whose, passed),
+        }
+    }
+
+    fn pass_on(&mut self, slot: Slot, address: u64, mono_ns: u64, passed: &[Passed], out: &mut Vec<Event>) {
+        for passed in passed {
+            let Entry { history, life, state, .. } = self.table.get_mut(slot);
+            if let Some(http) = life.pass(passed) {
+                let socket = remembered(history, address, *state);
+                self.tell(slot, mono_ns, &socket, |connection| Body::Http(connection, http), out);
+            }
+        }
     }
 
     /// Judges those that have waited long enough by now, nanoseconds of CLOCK_MONOTONIC.
@@ -245,6 +271,9 @@ impl Tracker {
         self.forgotten += u64::from(evicted.is_some_and(|evicted| evicted.told));
         if told {
             out.push(event);
+        }
+        for (at, passed) in self.early.take(socket) {
+            self.pass_on(slot, socket.address, at.max(*mono_ns), &passed, out);
         }
         slot
     }

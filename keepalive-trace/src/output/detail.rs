@@ -5,6 +5,7 @@ use crate::model::{
         Changed, Connection, End, How, Lost, Namespace, Open, Outcome, Place, Precision, Probe, ProbeResult, Reply, ReplyKind,
         Reset, Timer, Via,
     },
+    http::{Http, Line, Promise, Tokens},
     owner::{Owner, Task},
     settings::{Origin, Settings, Sourced},
     state::State,
@@ -126,12 +127,37 @@ pub(super) fn answer(Reply { n: _, kind, rtt_us, precision, missed }: &Reply) ->
     }
 }
 
+pub(super) fn http(http: &Http) -> String {
+    let Http { line, n, connection, promise: Promise { timeout_s, max }, idle_before_ms } = http;
+    let mut detail = match line {
+        Line::Request(method) => {
+            let idle = idle_before_ms.and_then(|ms| i64::try_from(ms).ok());
+            let idle = idle.map_or_else(String::new, |ms| format!(", idle {} before", seconds(ms)));
+            format!("request {n}: {}{idle}", method.name())
+        }
+        Line::Response(status) => format!("response {n}: {status}"),
+    };
+    if *connection != Tokens::default() {
+        detail += &format!(", {connection}");
+    }
+    match (timeout_s, max) {
+        (Some(timeout), Some(max)) => detail += &format!(", promises timeout {timeout} s, max {max}"),
+        (Some(timeout), None) => detail += &format!(", promises timeout {timeout} s"),
+        (None, Some(max)) => detail += &format!(", promises max {max}"),
+        (None, None) => {}
+    }
+    detail
+}
+
 /// One sentence for whoever has to act on it.
-pub(super) fn end(End { verdict, errno, probes_sent: _, unanswered: _, age_ms, armed_before_sysctl: _, why }: &End) -> String {
+pub(super) fn end(
+    End { verdict, errno, probes_sent: _, unanswered: _, age_ms, armed_before_sysctl: _, why, http }: &End,
+) -> String {
     let dead = if verdict.is_death() { "DEAD, " } else { "" };
     let told = errno.map_or_else(String::new, |errno| format!("; the application got {errno}"));
     let age = age_ms.map_or_else(String::new, |ms| format!("; age {}", seconds(i64::try_from(ms).unwrap_or(i64::MAX))));
-    format!("{dead}{}: {}{told}{age}", verdict.name(), escape(why))
+    let http = http.as_ref().and_then(|http| http.cause).map_or_else(String::new, |cause| format!(" (HTTP {})", cause.name()));
+    format!("{dead}{}{http}: {}{told}{age}", verdict.name(), escape(why))
 }
 
 pub(super) fn probe(connection: &Connection, probe: &Probe, hz: u32) -> String {

@@ -11,6 +11,7 @@ use serde_with::skip_serializing_none;
 use super::{Format, harmless::json_line};
 use crate::model::{
     event::{Attach, Body, Changed, Connection, End, Event, Family, Lost, Open, Probe, Reply, Reset, Start, Stop, Timer, Via},
+    http::{Http, Line as First, Promise},
     owner::{Owner, Task},
     settings::Settings,
     sysctl::Sysctls,
@@ -93,6 +94,19 @@ struct Line<'a> {
     task_pid: Option<u32>,
     task_comm: Option<String>,
     why: Option<&'a str>,
+
+    dir: Option<&'static str>,
+    status: Option<u16>,
+    method: Option<&'static str>,
+    connection: Option<String>,
+    timeout_s: Option<u32>,
+    max: Option<u32>,
+    idle_before_ms: Option<u64>,
+    http: Option<&'static str>,
+    requests: Option<u32>,
+    responses: Option<u32>,
+    handshakes_saved: Option<u32>,
+    saved_us: Option<u64>,
 
     keepalive: Option<bool>,
     time_s: Option<i32>,
@@ -199,7 +213,8 @@ fn line(body: &Body) -> Line<'_> {
             task_comm: task.as_ref().map(|task| task.comm.to_string()),
             ..of_connection(connection)
         },
-        Body::End(connection, End { verdict, errno, probes_sent, unanswered, age_ms, armed_before_sysctl, why }) => Line {
+        Body::Http(connection, http) => of_http(connection, http),
+        Body::End(connection, End { verdict, errno, probes_sent, unanswered, age_ms, armed_before_sysctl, why, http }) => Line {
             event: "end",
             verdict: Some(verdict.name()),
             armed_before_sysctl: armed_before_sysctl.then_some(true),
@@ -209,6 +224,11 @@ fn line(body: &Body) -> Line<'_> {
             idle_ms: connection.idle_ms,
             age_ms: *age_ms,
             why: Some(why),
+            http: http.as_ref().and_then(|http| Some(http.cause?.name())),
+            requests: http.as_ref().map(|http| http.requests),
+            responses: http.as_ref().map(|http| http.responses),
+            handshakes_saved: http.as_ref().map(|http| http.handshakes_saved()),
+            saved_us: http.as_ref().and_then(|http| http.saved_us),
             ..of_connection(connection)
         },
         Body::Lost(Lost { count, place }) => {
@@ -251,6 +271,27 @@ fn of_connection(connection: &Connection) -> Line<'_> {
         user_timeout_ms: Some(*user_timeout_ms),
         origin: settings.as_ref().map(Origins::of),
         ..line
+    }
+}
+
+fn of_http<'a>(connection: &'a Connection, http: &Http) -> Line<'a> {
+    let Http { line, n, connection: tokens, promise: Promise { timeout_s, max }, idle_before_ms } = *http;
+    let tokens = tokens.to_string();
+    let (dir, method, status) = match line {
+        First::Request(method) => ("request", Some(method.name()), None),
+        First::Response(status) => ("response", None, Some(status)),
+    };
+    Line {
+        event: "http",
+        dir: Some(dir),
+        n: Some(n),
+        status,
+        method,
+        connection: (!tokens.is_empty()).then_some(tokens),
+        timeout_s,
+        max,
+        idle_before_ms,
+        ..of_connection(connection)
     }
 }
 

@@ -57,6 +57,7 @@ impl Format for Text {
             Body::Reset(connection, reset) => {
                 self.line(event, Some(connection), "reset", &detail::reset(connection, reset), "", out)
             }
+            Body::Http(connection, http) => self.line(event, Some(connection), "http", &detail::http(http), "", out),
             Body::End(connection, end) => {
                 let color = if end.verdict.is_death() { RED } else { "" };
                 self.line(event, Some(connection), "end", &detail::end(end), color, out)
@@ -167,6 +168,8 @@ TIME(s)      PID     COMM            LADDR:LPORT           RADDR:RPORT          
 0.000000     -       -               -                     -                     netns    4026531840 (host): tcp_keepalive_time 7200 s, intvl 0 s, probes 9; 12 sockets, 5 with keepalive, 3 of them by sysctl; dangerous-sysctl
 1.000000     812     app             10.0.0.5:51334        10.0.0.9:5432         open     connected in 0.312 ms, keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl)
 2.000000     812     app             10.0.0.5:51334        10.0.0.9:5432         settings now keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), by app[812]
+2.500000     812     app             10.0.0.5:51334        10.0.0.9:5432         http     request 3: GET, idle 1.500 s before
+2.502000     812     app             10.0.0.5:51334        10.0.0.9:5432         http     response 3: 200, keep-alive, promises timeout 5 s, max 98
 3.100000     -       -               -                     -                     sysctl   net.ipv4.tcp_keepalive_time 7200 s -> 600 s in netns 4026531840, by sysctl[77]: of 12 sockets, 1 follow at once, 2 keep an armed timer (the next fires in 8.899 s, the median 599.899 s, the last 7099.899 s), 9 never follow (2 set on the socket, 7 without keepalive)
 3.100000     -       -               -                     -                     sysctl   net.ipv4.tcp_keepalive_probes stays 9 in netns 4026531840: the kernel refused a write, by sysctl[77] (EINVAL)
 3.200000     812     app             10.0.0.5:51334        10.0.0.9:5432         settings now keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), picked up from the sysctl, written 0.100 s before by sysctl[77]
@@ -174,7 +177,7 @@ TIME(s)      PID     COMM            LADDR:LPORT           RADDR:RPORT          
 4.250000     812     app             10.0.0.5:51334        10.0.0.9:5432         reply    probe 2 of 3 answered by ACK after 4.000 ms (to the jiffy), 1 before it missed
 4.500000     812     app             10.0.0.5:51334        10.0.0.9:5432         timer    no probe: data in flight, retransmission rules, next in 1.000 s, fired 0.132 s late (the timer wheel explains 0.032 s)
 5.000000     812     app             10.0.0.5:51334        10.0.0.9:5432         reset    RST sent by the keepalive timer
-5.250000     812     app             10.0.0.5:51334        10.0.0.9:5432         end      DEAD, keepalive-timeout: 3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection; the application got ETIMEDOUT; age 5.080 s
+5.250000     812     app             10.0.0.5:51334        10.0.0.9:5432         end      DEAD, keepalive-timeout (HTTP idle-timeout): 3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection; the application got ETIMEDOUT; age 5.080 s
 5.500000     812     app             10.0.0.5:51334        10.0.0.9:5432         reset    RST sent by this host, by ev\\u{1b}il[42], in CLOSE (TCP_ABORT_ON_CLOSE)
 6.000000     -       -               -                     -                     lost     7 events: the ring buffer was full (a larger --buffer or a narrower filter helps)
 

@@ -9,11 +9,12 @@ use arrow_array::{
 use super::{
     cells::{Flag, Moment, Number, Seen, Text, Words},
     layout::{Look, columns, key, view},
-    words::{Kind, Way},
+    words::{Dir, Kind, Way},
 };
 use crate::model::{
     errno::Errno,
     event::{How, Outcome, Place, Precision, ProbeResult, ReplyKind},
+    http::{Cause, Method, Tokens},
     owner::Comm,
     settings::Origin,
     state::State,
@@ -32,7 +33,7 @@ macro_rules! events {
 events! {
     /// When it happened, by the wall clock: CLOCK_MONOTONIC and the recording's `wall_offset_ns`.
     time: Moment,
-    /// What it is: `open`, `owner`, `settings`, `timer`, `probe`, `reply`, `reset`, `end`, `sysctl`, `lost` or `stop`.
+    /// What it is: `open`, `owner`, `settings`, `timer`, `probe`, `reply`, `reset`, `http`, `end`, `sysctl`, `lost` or `stop`.
     event: Words<Kind>,
     /// The host's name, the same in every row: for whoever has the recordings of many.
     host: Words<Arc<str>>,
@@ -94,7 +95,7 @@ events! {
     via: Words<Way>,
     /// `settings`: so long before the sysctl was written, milliseconds.
     waited_ms: Number<UInt32Type>,
-    /// `probe`, `reply`: which probe of its round, from 1.
+    /// `probe`, `reply`: which probe of its round, from 1; `http`: which request of the connection, or the response to which.
     n: Number<UInt32Type>,
     /// `probe`: `sent`, `dropped-locally` or `congested`.
     result: Words<ProbeResult>,
@@ -136,6 +137,28 @@ events! {
     armed_before_sysctl: Flag,
     /// `end`: one sentence with the evidence.
     why: Text,
+    /// `http`: `request` or `response`.
+    dir: Words<Dir>,
+    /// `http`: a request's method.
+    method: Words<Method>,
+    /// `http`: a response's status code.
+    status: Number<UInt16Type>,
+    /// `http`: what the header Connection lists, of `close`, `keep-alive` and `upgrade`.
+    connection: Words<Tokens>,
+    /// `http`: the timeout that the header Keep-Alive promises, seconds.
+    timeout_s: Number<UInt32Type>,
+    /// `http`: the number of requests that it promises.
+    max: Number<UInt32Type>,
+    /// `http`: since whatever passed before it, milliseconds.
+    idle_before_ms: Number<UInt64Type>,
+    /// `end`: what HTTP had to do with it: `idle-timeout`, `max-requests`, `connection-close` or `race`.
+    http: Words<Cause>,
+    /// `end`: HTTP requests that were seen.
+    requests: Number<UInt32Type>,
+    /// `end`: final HTTP responses that were seen.
+    responses: Number<UInt32Type>,
+    /// `end`: what the handshakes would have taken that reuse saved, microseconds.
+    saved_us: Number<UInt64Type>,
     /// `sysctl`: its name.
     name: Words<Name>,
     /// `sysctl`: the value before, seconds or a number.

@@ -22,7 +22,7 @@ use super::{
 use crate::model::event::Event;
 
 /// What histories and counts are made of. The others needn't be unpacked for them.
-const STORY: [&str; 43] = [
+const STORY: [&str; 46] = [
     "time",
     "event",
     "conn",
@@ -58,6 +58,9 @@ const STORY: [&str; 43] = [
     "rtt_us",
     "precision",
     "missed",
+    "dir",
+    "method",
+    "status",
     "verdict",
     "errno",
     "why",

@@ -3,10 +3,11 @@ use std::sync::Arc;
 
 use super::{
     columns::Row,
-    words::{Kind, Way},
+    words::{Dir, Kind, Way},
 };
 use crate::model::{
     event::{Body, Changed, Connection, End, Event, Family, Lost, Open, Probe, Reply, Reset, Timer, Via},
+    http::{self, Http, Line, Promise, Tokens},
     owner::{Comm, Task},
     settings::Settings,
     sysctl::{Following, Write},
@@ -78,7 +79,8 @@ pub(super) fn flat(Event { mono_ns, body }: &Event, wall: Wall) -> Option<Row> {
             let reason = reason.as_deref().map(Arc::from);
             Row { event: Some(Kind::Reset), reason, cause: *cause, task_pid, task_comm, ..of(connection) }
         }
-        Body::End(connection, End { verdict, errno, probes_sent, unanswered, age_ms, armed_before_sysctl, why }) => Row {
+        Body::Http(connection, http) => of_http(connection, http),
+        Body::End(connection, End { verdict, errno, probes_sent, unanswered, age_ms, armed_before_sysctl, why, http }) => Row {
             event: Some(Kind::End),
             verdict: Some(*verdict),
             errno: *errno,
@@ -87,7 +89,7 @@ pub(super) fn flat(Event { mono_ns, body }: &Event, wall: Wall) -> Option<Row> {
             age_ms: *age_ms,
             armed_before_sysctl: Some(*armed_before_sysctl),
             why: Some(why.clone()),
-            ..of(connection)
+            ..of_http_end(connection, http.as_deref())
         },
         Body::Sysctl(write, following) => of_write(write, following.as_ref(), wall),
         Body::Lost(Lost { count, place }) => {
@@ -137,6 +139,31 @@ fn of(connection: &Connection) -> Row {
         origin_probes: Some(probes.origin),
         ..row
     }
+}
+
+fn of_http(connection: &Connection, http: &Http) -> Row {
+    let Http { line, n, connection: tokens, promise: Promise { timeout_s, max }, idle_before_ms } = *http;
+    let (dir, method, status) = match line {
+        Line::Request(method) => (Dir::Request, Some(method), None),
+        Line::Response(status) => (Dir::Response, None, Some(status)),
+    };
+    Row {
+        event: Some(Kind::Http),
+        n: Some(n),
+        dir: Some(dir),
+        method,
+        status,
+        connection: (tokens != Tokens::default()).then_some(tokens),
+        timeout_s,
+        max,
+        idle_before_ms,
+        ..of(connection)
+    }
+}
+
+fn of_http_end(connection: &Connection, end: Option<&http::End>) -> Row {
+    let Some(http::End { cause, requests, responses, saved_us }) = end else { return of(connection) };
+    Row { http: *cause, requests: Some(*requests), responses: Some(*responses), saved_us: *saved_us, ..of(connection) }
 }
 
 fn of_write(write: &Write, following: Option<&Following>, wall: Wall) -> Row {

@@ -8,12 +8,13 @@ use super::{
     columns::View,
     layout::Together,
     row::Wall,
-    words::{Kind, Way},
+    words::{Dir, Kind, Way},
 };
 use crate::model::{
     event::{
         Body, Changed, ConnId, Connection, End, Event, Family, Lost, Open, Precision, Probe, Reply, ReplyKind, Reset, Timer, Via,
     },
+    http::{self, Http, Line, Promise},
     owner::{Comm, Owner, Task},
     settings::{Settings, Sourced},
     state::State,
@@ -219,9 +220,11 @@ impl Reading<'_> {
                     age_ms: view.age_ms.at(row),
                     armed_before_sysctl: view.armed_before_sysctl.at(row).unwrap_or(false),
                     why: view.why.at(row)?,
+                    http: self.http_end().map(Box::new),
                 };
                 Body::End(connection.take()?, end)
             }
+            Kind::Http => Body::Http(connection.take()?, self.http()?),
             Kind::Sysctl => {
                 let write = Write {
                     mono_ns,
@@ -237,6 +240,31 @@ impl Reading<'_> {
             Kind::Lost => Body::Lost(Lost { count: view.count.at(row)?, place: view.place.at(row)? }),
             // It is no event.
             Kind::Stop => return None,
+        })
+    }
+
+    fn http(&self) -> Option<Http> {
+        let Self { view, row, .. } = *self;
+        let line = match view.dir.at(row)? {
+            Dir::Request => Line::Request(view.method.at(row)?),
+            Dir::Response => Line::Response(view.status.at(row)?),
+        };
+        Some(Http {
+            line,
+            n: view.n.at(row)?,
+            connection: view.connection.at(row).unwrap_or_default(),
+            promise: Promise { timeout_s: view.timeout_s.at(row), max: view.max.at(row) },
+            idle_before_ms: view.idle_before_ms.at(row),
+        })
+    }
+
+    fn http_end(&self) -> Option<http::End> {
+        let Self { view, row, .. } = *self;
+        Some(http::End {
+            cause: view.http.at(row),
+            requests: view.requests.at(row)?,
+            responses: view.responses.at(row)?,
+            saved_us: view.saved_us.at(row),
         })
     }
 

@@ -4,6 +4,7 @@ use std::{borrow::Cow, hash::Hash, net::IpAddr, sync::Arc};
 use crate::model::{
     errno::Errno,
     event::{How, Outcome, Place, Precision, ProbeResult, ReplyKind},
+    http::{Cause, Method, Tokens},
     owner::Comm,
     settings::Origin,
     state::State,
@@ -36,6 +37,7 @@ pub(super) enum Kind {
     Sysctl,
     Lost,
     Stop,
+    Http,
 }
 
 impl Kind {
@@ -52,6 +54,23 @@ impl Kind {
             Self::Sysctl => "sysctl",
             Self::Lost => "lost",
             Self::Stop => "stop",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// Which way an HTTP message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Dir {
+    Request,
+    Response,
+}
+
+impl Dir {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Response => "response",
         }
     }
 }
@@ -90,7 +109,10 @@ macro_rules! closed {
 }
 
 closed! {
-    Kind: Open Owner Settings Timer Probe Reply Reset End Sysctl Lost Stop;
+    Kind: Open Owner Settings Timer Probe Reply Reset End Sysctl Lost Stop Http;
+    Dir: Request Response;
+    Method: Get Head Post Put Delete Connect Options Trace Patch;
+    Cause: IdleTimeout MaxRequests ConnectionClose Race;
     Way: Setsockopt Sysctl;
     How: Snapshot Connect Accept FirstEvent;
     Origin: Socket Sysctl;
@@ -111,6 +133,27 @@ impl Word for Verdict {
 
     fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|verdict| verdict.name() == text)
+    }
+}
+
+impl Word for Tokens {
+    const KNOWN: &[Self] = &[];
+
+    fn text(&self) -> Cow<'_, str> {
+        Cow::Owned(self.to_string())
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut tokens = Self::default();
+        for token in text.split(", ") {
+            match token {
+                "close" => tokens.close = true,
+                "keep-alive" => tokens.keep_alive = true,
+                "upgrade" => tokens.upgrade = true,
+                _ => return None,
+            }
+        }
+        Some(tokens)
     }
 }
 

@@ -311,6 +311,7 @@ impl Life {
             age_ms: closed.trying_us.map(|us| us / 1000).or(seen.then(|| (now - self.opens) / MS)),
             armed_before_sysctl,
             why,
+            http: None,
         };
         if let Some(task) = closed.by {
             self.owned |= task == self.task(world);

@@ -73,6 +73,7 @@ fn every_verdict_comes_as_it_was_meant_and_every_kind_of_event_comes() {
             Body::Timer(..) => "timer",
             Body::Reply(..) => "reply",
             Body::Reset(..) => "reset",
+            Body::Http(..) => "http",
             Body::End(..) => "end",
             Body::Namespace(_) => "namespace",
             Body::Sysctl(..) => "sysctl",

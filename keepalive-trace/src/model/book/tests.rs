@@ -39,6 +39,7 @@ fn end(id: u64, second: u64, verdict: Verdict) -> Event {
         age_ms: None,
         armed_before_sysctl: false,
         why: "So it was.".to_owned(),
+        http: None,
     };
     Event { mono_ns: second * SECOND, body: Body::End(connection(id), end) }
 }

@@ -6,6 +6,7 @@ use crate::model::{
     errno::Errno,
     event::{Changed, Family, Outcome, Probe, ProbeResult, Reset, Timer, Via},
     history::Timeline,
+    http::Line,
     ledger::Ledger,
     owner::{Comm, Task},
     settings::{Origin, Settings, Sourced},
@@ -169,6 +170,10 @@ impl Run {
                 format!("{kind} {n} in {rtt} us {precision}, missed {}", reply.missed)
             }
             Body::Reset(..) => "reset".to_owned(),
+            Body::Http(_, http) => match http.line {
+                Line::Request(method) => format!("request {} {}", http.n, method.name()),
+                Line::Response(status) => format!("response {} {status}", http.n),
+            },
             Body::End(_, end) => format!("end {}", end.verdict.name()),
             Body::Start(_) | Body::Namespace(_) | Body::Sysctl(..) | Body::Lost(_) | Body::Stop(_) => panic!("{event:?}"),
         };

@@ -11,6 +11,7 @@ use crate::model::{
         Body, Changed, ConnId, Connection, End, Event, Family, How, Lost, Open, Outcome, Place, Precision, Probe, ProbeResult,
         Reply, ReplyKind, Reset, Timer, Via,
     },
+    http::{self, Cause, Http, Line, Method, Promise, Tokens},
     owner::{Comm, Owner, Task},
     settings::{Origin, Settings, Sourced},
     state::State,
@@ -103,8 +104,11 @@ fn connection() -> BoxedStrategy<Connection> {
 }
 
 fn ends() -> BoxedStrategy<End> {
-    (known::<Verdict>(), option::of(any::<u16>()), small(), small(), option::of(number()), any::<bool>(), text())
-        .prop_map(|(verdict, errno, probes_sent, unanswered, age_ms, armed_before_sysctl, why)| End {
+    let http = (option::of(known::<Cause>()), small(), small(), option::of(number()))
+        .prop_map(|(cause, requests, responses, saved_us)| Box::new(http::End { cause, requests, responses, saved_us }));
+    let end = (known::<Verdict>(), option::of(any::<u16>()), small(), small(), option::of(number()), any::<bool>(), text());
+    (end, option::of(http))
+        .prop_map(|((verdict, errno, probes_sent, unanswered, age_ms, armed_before_sysctl, why), http)| End {
             verdict,
             errno: errno.map(Errno),
             probes_sent,
@@ -112,6 +116,7 @@ fn ends() -> BoxedStrategy<End> {
             age_ms,
             armed_before_sysctl,
             why,
+            http,
         })
         .boxed()
 }
@@ -127,6 +132,15 @@ fn writes(mono_ns: u64) -> BoxedStrategy<Body> {
         .prop_map(move |((netns, name, old, new, refused, by), following)| {
             Body::Sysctl(Write { mono_ns, netns, name, old, new, refused: refused.map(Errno), by }, following)
         })
+        .boxed()
+}
+
+fn messages() -> BoxedStrategy<Http> {
+    let line = prop_oneof![known::<Method>().prop_map(Line::Request), any::<u16>().prop_map(Line::Response)];
+    let tokens = any::<[bool; 3]>().prop_map(|[close, keep_alive, upgrade]| Tokens { close, keep_alive, upgrade });
+    let promise = (option::of(small()), option::of(small())).prop_map(|(timeout_s, max)| Promise { timeout_s, max });
+    (line, small(), tokens, promise, option::of(number()))
+        .prop_map(|(line, n, connection, promise, idle_before_ms)| Http { line, n, connection, promise, idle_before_ms })
         .boxed()
 }
 
@@ -149,6 +163,7 @@ fn body(mono_ns: u64) -> BoxedStrategy<Body> {
             .prop_map(|(it, n, kind, rtt_us, precision, missed)| Body::Reply(it, Reply { n, kind, rtt_us, precision, missed })),
         (connection(), option::of(text()), option::of(known::<Verdict>()), option::of(task()))
             .prop_map(|(it, reason, cause, task)| Body::Reset(it, Reset { reason, cause, task })),
+        (connection(), messages()).prop_map(|(it, http)| Body::Http(it, http)),
         (connection(), ends()).prop_map(|(it, end)| Body::End(it, end)),
         writes(mono_ns),
         (number(), known::<Place>()).prop_map(|(count, place)| Body::Lost(Lost { count, place })),
