@@ -1,5 +1,5 @@
 //! `replay`: recordings, as `trace` shows what happens live.
-use std::{process::ExitCode, slice, thread, time::Duration};
+use std::{process::ExitCode, thread, time::Duration};
 
 use anyhow::Result;
 
@@ -43,7 +43,7 @@ fn play_run(args: &ReplayArgs, recorded: &Recorded, run: &Recording) -> Result<(
     book.begin(start.clone(), run.header.started_ns);
     let (mut ledger, mut shown, mut pace) = (Ledger::default(), 0, args.speed.map(Pace::new));
     let Rest { gaps, stopped_ns } = recorded.read(run, |event| {
-        book.note_some(slice::from_ref(event));
+        book.note(event);
         if !recorded.choice.event(event, start.wall_offset_ns) {
             return Ok(());
         }

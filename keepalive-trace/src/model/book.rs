@@ -17,6 +17,28 @@ use super::{
 /// So long after its end a connection may still be spoken of, nanoseconds: its own reset, and whoever accepts what is dead.
 const LINGER_NS: u64 = 10_000_000_000;
 
+/// Events that are not read yet: each is read once, and no more of it than somebody looks at.
+pub trait Unread {
+    fn count(&self) -> usize;
+
+    /// When one came, nanoseconds of CLOCK_MONOTONIC.
+    fn mono_ns(&self, nth: usize) -> Option<u64>;
+
+    /// The connection that it is about.
+    fn conn(&self, nth: usize) -> Option<ConnId>;
+
+    /// The event itself; none where it is none that is known.
+    fn read(&mut self, nth: usize, depth: Depth) -> Option<Event>;
+}
+
+/// How much of an event is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    Everything,
+    /// What [`History::apply`] looks at, where the history has begun; all else may read as unknown.
+    History,
+}
+
 /// All that is known, run by run. Memory is what living connections take, and those that are told: the others are counted when
 /// they have ended.
 #[derive(Debug)]
@@ -49,24 +71,40 @@ impl Book {
         self.runs.push(Run { start, started_ns, ledger: Ledger::default(), gaps: Vec::new() });
     }
 
-    /// Takes in some events at once: their connections are fetched together.
-    pub fn note_some(&mut self, events: &[Event]) {
-        self.living.fetch(events.iter().map(|event| Some(event.body.connection()?.id)));
-        events.iter().enumerate().for_each(|(nth, event)| self.note(event, Some(nth)));
+    /// Takes in an event.
+    pub fn note(&mut self, event: &Event) {
+        self.tidy(event.mono_ns);
+        self.apply(event, None);
     }
 
-    /// Takes in an event: the `nth` of those whose connections were fetched.
-    fn note(&mut self, event: &Event, nth: Option<usize>) {
-        let Some(run) = self.runs.last_mut() else { return };
-        run.ledger.note(event);
+    /// Takes in some events at once: their connections are fetched together, and of those that are known no more is read than
+    /// is looked at.
+    pub fn note_some(&mut self, unread: &mut impl Unread) {
+        self.living.fetch((0..unread.count()).map(|nth| unread.conn(nth)));
+        for nth in 0..unread.count() {
+            unread.mono_ns(nth).into_iter().for_each(|ns| self.tidy(ns));
+            let page = unread.conn(nth).and_then(|id| self.living.page(id, Some(nth), || None));
+            let depth = if page.is_some_and(|page| page.cgroup.is_some()) { Depth::History } else { Depth::Everything };
+            unread.read(nth, depth).into_iter().for_each(|event| self.apply(&event, Some(nth)));
+        }
+    }
+
+    /// What has ended long before is not spoken of any more.
+    fn tidy(&mut self, now_ns: u64) {
         while let Some((ended_ns, id)) = self.ended.front().copied()
-            && event.mono_ns.saturating_sub(ended_ns) > LINGER_NS
+            && now_ns.saturating_sub(ended_ns) > LINGER_NS
         {
             self.ended.pop_front();
             if let Some(page) = self.living.remove(id) {
                 self.close(page);
             }
         }
+    }
+
+    /// Adds an event to what it is about: the `nth` of those whose connections were fetched.
+    fn apply(&mut self, event: &Event, nth: Option<usize>) {
+        let Some(run) = self.runs.last_mut() else { return };
+        run.ledger.note(event);
         let Some(connection) = event.body.connection() else { return };
         // These come after an end too.
         let is_late = matches!(event.body, Body::Reset(..) | Body::Owner(_));

@@ -59,20 +59,20 @@ pub struct Tally {
 impl Tally {
     /// All that the kernel counts, sent or dropped on this host.
     pub fn probes(&self) -> u32 {
-        self.answered + self.unanswered + self.pending
+        self.answered.saturating_add(self.unanswered).saturating_add(self.pending)
     }
 
     /// A probe that is the n-th of its round. The kernel's number decides: what went before may have been missed, or may
     /// belong to a round that ended unseen.
     fn probe(&mut self, n: Option<u32>) {
         self.began(n.map_or(self.pending, |n| n.saturating_sub(1)));
-        self.pending += 1;
+        self.pending = self.pending.saturating_add(1);
     }
 
     /// So many probes of the round are out.
     fn began(&mut self, pending: u32) {
         if pending < self.pending {
-            self.unanswered += self.pending;
+            self.unanswered = self.unanswered.saturating_add(self.pending);
             self.pending = 0;
         }
         self.pending = pending;
@@ -81,13 +81,13 @@ impl Tally {
     fn answered(&mut self) {
         if self.pending > 0 {
             self.answered += 1;
-            self.unanswered += self.pending - 1;
+            self.unanswered = self.unanswered.saturating_add(self.pending - 1);
             self.pending = 0;
         }
     }
 
     fn over(&mut self) {
-        self.unanswered += self.pending;
+        self.unanswered = self.unanswered.saturating_add(self.pending);
         self.pending = 0;
     }
 }

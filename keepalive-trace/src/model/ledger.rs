@@ -26,7 +26,10 @@ impl Ledger {
         self.events += 1;
         match &event.body {
             Body::Start(_) | Body::Stop(_) => self.events -= 1,
-            Body::Lost(lost) => *self.lost.entry(lost.place).or_default() += lost.count,
+            Body::Lost(lost) => {
+                let all = self.lost.entry(lost.place).or_default();
+                *all = all.saturating_add(lost.count);
+            }
             Body::Open(..) => self.connections += 1,
             Body::End(_, end) => *self.verdicts.entry(end.verdict).or_default() += 1,
             _ => {}
@@ -40,7 +43,7 @@ impl Ledger {
 
     /// All that was lost.
     pub fn lost(&self) -> u64 {
-        self.lost.values().sum()
+        self.lost.values().fold(0, |all, count| all.saturating_add(*count))
     }
 
     /// The last event of a run of which so many events were shown.

@@ -87,6 +87,6 @@ impl Report {
 
     /// All that was lost on the way.
     pub fn lost(&self) -> u64 {
-        self.runs.iter().map(|run| run.ledger.lost()).sum()
+        self.runs.iter().fold(0, |all, run| run.ledger.lost().saturating_add(all))
     }
 }

@@ -63,14 +63,14 @@ fn modest(schema: ipc::Schema) -> bool {
 /// Messages into batches.
 pub(super) struct Batches {
     schema: SchemaRef,
-    /// The columns that are wanted; none: all.
-    chosen: Option<Vec<usize>>,
+    /// The columns that are wanted.
+    chosen: Vec<usize>,
     dictionaries: HashMap<i64, ArrayRef>,
     version: MetadataVersion,
 }
 
 impl Batches {
-    pub(super) fn new(schema: &SchemaRef, chosen: Option<Vec<usize>>) -> Self {
+    pub(super) fn new(schema: &SchemaRef, chosen: Vec<usize>) -> Self {
         Self { schema: Arc::clone(schema), chosen, dictionaries: HashMap::new(), version: MetadataVersion::V5 }
     }
 
@@ -98,8 +98,12 @@ impl Batches {
             MessageHeader::RecordBatch => {
                 let batch = message.header_as_record_batch().ok_or("a batch makes no sense")?;
                 fits(batch, body, schema.fields().iter().map(|field| field.data_type()), MOST_ROWS)?;
+                // Empty columns take time as well.
+                let nodes = batch.nodes().ok_or("a batch makes no sense")?;
+                let is_empty = |column: usize| column < nodes.len() && nodes.get(column).null_count() == batch.length();
+                let filled: Vec<usize> = chosen.iter().copied().filter(|column| !is_empty(*column)).collect();
                 let schema = Arc::clone(schema);
-                decoder::read_record_batch(body, batch, schema, dictionaries, chosen.as_deref(), version).map(Some).map_err(wrong)
+                decoder::read_record_batch(body, batch, schema, dictionaries, Some(&filled), version).map(Some).map_err(wrong)
             }
             _ => Err("a message is none that recordings have".to_owned()),
         }

@@ -20,7 +20,7 @@ mod writer;
 pub use export::{Events, Format, Table, write_histories};
 pub use file::create;
 pub use header::{Header, SCHEMA};
-pub use reader::{Ending, Found, Reader, Wanted};
+pub use reader::{Ending, Found, Reader};
 pub use recorder::{Plan, Recorder, Rotation};
 pub use set::{Recording, Rest, Set};
 pub use writer::Writer;

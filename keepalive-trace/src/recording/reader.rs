@@ -16,10 +16,13 @@ use super::{
     frame::{Frames, Next},
     header::{Header, Refusal},
     row::Wall,
-    rows::{Beside, Rows},
+    rows::{Rows, Span, Sum},
     stranger,
 };
-use crate::model::event::Event;
+use crate::model::{
+    book::{Book, Depth, Unread as _},
+    event::Event,
+};
 
 /// What histories and counts are made of. The others needn't be unpacked for them.
 const STORY: [&str; 46] = [
@@ -73,14 +76,6 @@ const STORY: [&str; 46] = [
 
 /// Events that are handed over in one go: enough for their connections to be fetched together, and few enough to stay close.
 const SOME: usize = 128;
-
-/// What is to be read of the events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    Everything,
-    /// What [`crate::model::history::History`] looks at; all else reads as unknown.
-    Histories,
-}
 
 /// How a file ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,29 +171,39 @@ impl<R: BufRead> Reader<R> {
     ///
     /// # Errors
     /// When the file can't be read, or `sink` fails.
-    pub fn read(self, wanted: Wanted, mut sink: impl FnMut(&Event) -> Result<()>, progress: impl FnMut(u64)) -> Result<Found> {
-        self.read_some(wanted, |events| events.iter().try_for_each(&mut sink), progress)
+    pub fn read(self, mut sink: impl FnMut(&Event) -> Result<()>, progress: impl FnMut(u64)) -> Result<Found> {
+        let each = |span: &mut Span| {
+            (0..span.count()).filter_map(|nth| span.read(nth, Depth::Everything)).try_for_each(|event| sink(&event))
+        };
+        self.read_spans(None, each, progress)
     }
 
-    /// The same, with some events at once.
+    /// The same, into a book, with no more of the events than that looks at.
     ///
     /// # Errors
-    /// When the file can't be read, or `sink` fails.
-    pub fn read_some(
+    /// When the file can't be read.
+    pub fn read_into(self, book: &mut Book, progress: impl FnMut(u64)) -> Result<Found> {
+        let all = |span: &mut Span| {
+            book.note_some(span);
+            Ok(())
+        };
+        self.read_spans(Some(&STORY), all, progress)
+    }
+
+    /// All rows, with these columns alone.
+    fn read_spans(
         mut self,
-        wanted: Wanted,
-        mut sink: impl FnMut(&[Event]) -> Result<()>,
+        columns: Option<&[&str]>,
+        mut sink: impl FnMut(&mut Span) -> Result<()>,
         mut progress: impl FnMut(u64),
     ) -> Result<Found> {
         let wall = Wall { offset_ns: self.header.start.wall_offset_ns };
-        let chosen: Option<Vec<usize>> = (wanted == Wanted::Histories).then(|| {
-            let fields = self.schema.fields().iter().enumerate();
-            fields.filter(|(_, field)| STORY.contains(&field.name().as_str())).map(|(index, _)| index).collect()
-        });
+        let fields = self.schema.fields().iter().enumerate();
+        let chosen = fields.filter(|(_, field)| columns.is_none_or(|columns| columns.contains(&field.name().as_str())));
+        let chosen = chosen.map(|(index, _)| index).collect();
         let mut batches = Batches::new(&self.schema, chosen);
         let mut seen = Seen::default();
-        let (mut events, mut beside) = (0, Beside::default());
-        let mut some = Vec::with_capacity(SOME);
+        let mut sum = Sum::default();
         // Up to here, nothing is missing.
         let mut whole = self.frames.at;
         progress(whole);
@@ -208,8 +213,8 @@ impl<R: BufRead> Reader<R> {
             let message = match self.frames.next().map_err(|error| unreadable(&self.path, &error))? {
                 Next::Message(message) => message,
                 // Where the run's end is there, the file's may be missing.
-                Next::End | Next::Torn(_) if beside.stopped.is_some() => {
-                    break Ending::Stopped { mono_ns: beside.stopped.unwrap_or_default() };
+                Next::End | Next::Torn(_) if sum.stopped.is_some() => {
+                    break Ending::Stopped { mono_ns: sum.stopped.unwrap_or_default() };
                 }
                 Next::End => break Ending::Rotated,
                 Next::Beyond => {
@@ -228,14 +233,12 @@ impl<R: BufRead> Reader<R> {
             };
             let rows = Rows::new(View::of(&batch, &mut seen), wall);
             for first in (0..batch.num_rows()).step_by(SOME) {
-                rows.read(first..batch.num_rows().min(first + SOME), &mut some, &mut beside);
-                events += some.len() as u64;
-                sink(&some)?;
-                some.clear();
+                let range = first..batch.num_rows().min(first + SOME);
+                sink(&mut Span { rows: &rows, range, sum: &mut sum })?;
             }
             whole = self.frames.at;
         };
-        Ok(Found { ending, events, strange: beside.strange })
+        Ok(Found { ending, events: sum.events, strange: sum.strange })
     }
 }
 

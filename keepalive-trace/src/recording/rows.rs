@@ -11,6 +11,7 @@ use super::{
     words::{Dir, Kind, Way},
 };
 use crate::model::{
+    book::{Depth, Unread},
     event::{
         Body, Changed, ConnId, Connection, End, Event, Family, Lost, Open, Precision, Probe, Reply, ReplyKind, Reset, Timer, Via,
     },
@@ -22,9 +23,10 @@ use crate::model::{
     verdict::Verdict,
 };
 
-/// What rows say that are no events.
+/// What rows came to.
 #[derive(Default)]
-pub(super) struct Beside {
+pub(super) struct Sum {
+    pub(super) events: u64,
     /// The run's proper end, at this moment of CLOCK_MONOTONIC.
     pub(super) stopped: Option<u64>,
     /// Rows of a later version, or nonsense.
@@ -50,87 +52,46 @@ impl Rows {
         let (named, settled) = (Together::of(named), Together::of(values.into_iter().chain(origins)));
         Self { view, wall, named, settled }
     }
+}
 
-    /// Adds the events of some rows, in order. What they tell of their connections is gathered column by column: row by row, that
-    /// would be more places at once than a CPU keeps near.
-    pub(super) fn read(&self, rows: Range<usize>, events: &mut Vec<Event>, beside: &mut Beside) {
-        let mut connections = self.connections(rows.clone());
-        for (row, connection) in rows.zip(&mut connections) {
-            let at = Reading { view: &self.view, row, wall: self.wall };
-            match at.mono_ns().zip(self.view.event.at(row)) {
-                Some((mono_ns, Kind::Stop)) => beside.stopped = Some(mono_ns),
-                Some((mono_ns, kind)) => match at.body(kind, mono_ns, connection) {
-                    Some(body) => events.push(Event { mono_ns, body }),
-                    None => beside.strange += 1,
-                },
-                None => beside.strange += 1,
+/// Some rows of a batch, as the events that they are.
+pub(super) struct Span<'a> {
+    pub(super) rows: &'a Rows,
+    pub(super) range: Range<usize>,
+    pub(super) sum: &'a mut Sum,
+}
+
+impl Unread for Span<'_> {
+    fn count(&self) -> usize {
+        self.range.len()
+    }
+
+    fn mono_ns(&self, nth: usize) -> Option<u64> {
+        let Rows { view, wall, .. } = self.rows;
+        Some(wall.mono(view.time.at(self.range.start + nth)?))
+    }
+
+    fn conn(&self, nth: usize) -> Option<ConnId> {
+        self.rows.view.conn.at(self.range.start + nth).map(ConnId)
+    }
+
+    fn read(&mut self, nth: usize, depth: Depth) -> Option<Event> {
+        let row = self.range.start + nth;
+        let event = self.mono_ns(nth).zip(self.rows.view.event.at(row)).and_then(|(mono_ns, kind)| {
+            if kind == Kind::Stop {
+                self.sum.stopped = Some(mono_ns);
+                return None;
             }
-        }
-    }
-
-    /// The connections that these rows are about.
-    fn connections(&self, rows: Range<usize>) -> Vec<Option<Connection>> {
-        let (view, first) = (&self.view, rows.start);
-        let begin = |row| {
-            let family = if view.ip.get(row)? == 4 { Family::V4 } else { Family::V6 };
-            self.named.hold(row).then_some(Connection { id: ConnId(view.conn.get(row)?), family, ..NOBODY })
-        };
-        let mut all: Vec<Option<Connection>> = rows.map(begin).collect();
-        each(&mut all, first, |row, it| {
-            it.local = SocketAddr::new(view.laddr.get(row)?, view.lport.get(row)?);
-            Some(())
+            let body = Reading { rows: self.rows, row, kind, depth }.body(mono_ns);
+            self.sum.strange += u64::from(body.is_none());
+            Some(Event { mono_ns, body: body? })
         });
-        each(&mut all, first, |row, it| {
-            it.remote = SocketAddr::new(view.raddr.get(row)?, view.rport.get(row)?);
-            Some(())
-        });
-        each(&mut all, first, |row, it| {
-            (it.cookie, it.netns, it.cgroup) = (view.cookie.at(row), view.netns.at(row), view.cgroup.at(row));
-            Some(())
-        });
-        each(&mut all, first, |row, it| {
-            let task = by(view.pid.at(row), view.comm.at(row));
-            it.owner = task.map(|task| Owner { task, holders: view.holders.at(row).unwrap_or(1) });
-            Some(())
-        });
-        each(&mut all, first, |row, it| {
-            it.state = view.state.at(row).unwrap_or(State(0));
-            (it.idle_ms, it.probes_out) = (view.idle_ms.at(row), view.probes_out.at(row));
-            Some(())
-        });
-        each(&mut all, first, |row, it| {
-            it.settings = self.settings(row);
-            Some(())
-        });
-        all
-    }
-
-    fn settings(&self, row: usize) -> Option<Settings> {
-        let Self { view, settled, .. } = self;
-        settled.hold(row).then_some(())?;
-        Some(Settings {
-            keepalive: view.keepalive.get(row)?,
-            time_s: Sourced { value: view.time_s.get(row)?, origin: view.origin_time.get(row)? },
-            intvl_s: Sourced { value: view.intvl_s.get(row)?, origin: view.origin_intvl.get(row)? },
-            probes: Sourced { value: view.probes.get(row)?, origin: view.origin_probes.get(row)? },
-            user_timeout_ms: view.user_timeout_ms.get(row)?,
-        })
+        self.sum.events += u64::from(event.is_some());
+        event
     }
 }
 
-/// Fills in something of each connection, the first of which is of row `first`. One that lacks it is none.
-#[inline(always)]
-fn each(all: &mut [Option<Connection>], first: usize, mut fill: impl FnMut(usize, &mut Connection) -> Option<()>) {
-    for (row, slot) in (first..).zip(all) {
-        if let Some(connection) = slot
-            && fill(row, connection).is_none()
-        {
-            *slot = None;
-        }
-    }
-}
-
-/// What a connection is filled in from.
+/// What stands where nobody looks.
 const NOBODY: Connection = Connection {
     id: ConnId(0),
     cookie: None,
@@ -148,30 +109,69 @@ const NOBODY: Connection = Connection {
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 struct Reading<'a> {
-    view: &'a View,
+    rows: &'a Rows,
     row: usize,
-    wall: Wall,
+    kind: Kind,
+    depth: Depth,
 }
 
 impl Reading<'_> {
-    fn mono_ns(&self) -> Option<u64> {
-        Some(self.wall.mono(self.view.time.at(self.row)?))
+    /// The connection as it was.
+    #[inline(always)]
+    fn connection(&self) -> Option<Connection> {
+        let Self { rows: Rows { view, named, .. }, row, kind, depth } = *self;
+        named.hold(row).then_some(())?;
+        let (id, probes_out) = (ConnId(view.conn.get(row)?), view.probes_out.at(row));
+        let task = by(view.pid.at(row), view.comm.at(row));
+        let owner = task.map(|task| Owner { task, holders: view.holders.at(row).unwrap_or(1) });
+        if depth == Depth::History {
+            let is_looked_at = matches!(kind, Kind::Open | Kind::Settings | Kind::Probe);
+            let settings = if is_looked_at { self.settings() } else { None };
+            return Some(Connection { id, owner, settings, probes_out, ..NOBODY });
+        }
+        Some(Connection {
+            id,
+            cookie: view.cookie.at(row),
+            family: if view.ip.get(row)? == 4 { Family::V4 } else { Family::V6 },
+            local: SocketAddr::new(view.laddr.get(row)?, view.lport.get(row)?),
+            remote: SocketAddr::new(view.raddr.get(row)?, view.rport.get(row)?),
+            netns: view.netns.at(row),
+            cgroup: view.cgroup.at(row),
+            owner,
+            state: view.state.at(row).unwrap_or(State(0)),
+            settings: self.settings(),
+            idle_ms: view.idle_ms.at(row),
+            probes_out,
+        })
     }
 
-    /// What happened; the connection is taken out of where it was gathered.
     #[inline(always)]
-    fn body(&self, kind: Kind, mono_ns: u64, connection: &mut Option<Connection>) -> Option<Body> {
-        let Self { view, row, .. } = *self;
+    fn settings(&self) -> Option<Settings> {
+        let Self { rows: Rows { view, settled, .. }, row, .. } = *self;
+        settled.hold(row).then_some(())?;
+        Some(Settings {
+            keepalive: view.keepalive.get(row)?,
+            time_s: Sourced { value: view.time_s.get(row)?, origin: view.origin_time.get(row)? },
+            intvl_s: Sourced { value: view.intvl_s.get(row)?, origin: view.origin_intvl.get(row)? },
+            probes: Sourced { value: view.probes.get(row)?, origin: view.origin_probes.get(row)? },
+            user_timeout_ms: view.user_timeout_ms.get(row)?,
+        })
+    }
+
+    /// What happened.
+    #[inline(always)]
+    fn body(&self, mono_ns: u64) -> Option<Body> {
+        let Self { rows: Rows { view, .. }, row, kind, .. } = *self;
         Some(match kind {
-            Kind::Open => Body::Open(connection.take()?, Open { how: view.how.at(row)?, connect_us: view.connect_us.at(row) }),
-            Kind::Owner => Body::Owner(connection.take()?),
+            Kind::Open => Body::Open(self.connection()?, Open { how: view.how.at(row)?, connect_us: view.connect_us.at(row) }),
+            Kind::Owner => Body::Owner(self.connection()?),
             Kind::Settings => {
                 let via = view.via.at(row).map(|way| match way {
                     Way::Setsockopt => Via::Setsockopt,
                     Way::Sysctl => Via::Sysctl { waited_ms: view.waited_ms.at(row).unwrap_or(u32::MAX) },
                 });
                 let by = by(view.by_pid.at(row), view.by_comm.at(row));
-                Body::Settings(connection.take()?, Changed { by, via })
+                Body::Settings(self.connection()?, Changed { by, via })
             }
             Kind::Probe => {
                 let probe = Probe {
@@ -181,7 +181,7 @@ impl Reading<'_> {
                     late_ms: view.late_ms.at(row),
                     wheel_ms: view.wheel_ms.at(row),
                 };
-                Body::Probe(connection.take()?, probe)
+                Body::Probe(self.connection()?, probe)
             }
             Kind::Timer => {
                 let timer = Timer {
@@ -190,7 +190,7 @@ impl Reading<'_> {
                     late_ms: view.late_ms.at(row),
                     wheel_ms: view.wheel_ms.at(row),
                 };
-                Body::Timer(connection.take()?, timer)
+                Body::Timer(self.connection()?, timer)
             }
             Kind::Reply => {
                 let reply = Reply {
@@ -200,7 +200,7 @@ impl Reading<'_> {
                     precision: view.precision.at(row).unwrap_or(Precision::Jiffy),
                     missed: view.missed.at(row)?,
                 };
-                Body::Reply(connection.take()?, reply)
+                Body::Reply(self.connection()?, reply)
             }
             Kind::Reset => {
                 let reset = Reset {
@@ -208,23 +208,24 @@ impl Reading<'_> {
                     cause: view.cause.at(row),
                     task: by(view.task_pid.at(row), view.task_comm.at(row)),
                 };
-                Body::Reset(connection.take()?, reset)
+                Body::Reset(self.connection()?, reset)
             }
             Kind::End => {
+                // A verdict of a later version is none that we know.
+                let verdict = view.verdict.at(row).unwrap_or(Verdict::Unknown);
                 let end = End {
-                    // A verdict of a later version is none that we know.
-                    verdict: view.verdict.at(row).unwrap_or(Verdict::Unknown),
+                    verdict,
                     errno: view.errno.at(row),
                     probes_sent: view.probes_sent.at(row).unwrap_or(0),
                     unanswered: view.unanswered.at(row).unwrap_or(0),
                     age_ms: view.age_ms.at(row),
                     armed_before_sysctl: view.armed_before_sysctl.at(row).unwrap_or(false),
-                    why: view.why.at(row)?,
+                    why: self.why(verdict)?,
                     http: self.http_end().map(Box::new),
                 };
-                Body::End(connection.take()?, end)
+                Body::End(self.connection()?, end)
             }
-            Kind::Http => Body::Http(connection.take()?, self.http()?),
+            Kind::Http => Body::Http(self.connection()?, self.http()?),
             Kind::Sysctl => {
                 let write = Write {
                     mono_ns,
@@ -243,8 +244,14 @@ impl Reading<'_> {
         })
     }
 
+    /// A history keeps no sentence of an orderly end.
+    fn why(&self, verdict: Verdict) -> Option<String> {
+        let Self { rows: Rows { view, .. }, row, depth, .. } = *self;
+        if depth == Depth::History && verdict.is_orderly() { Some(String::new()) } else { view.why.at(row) }
+    }
+
     fn http(&self) -> Option<Http> {
-        let Self { view, row, .. } = *self;
+        let Self { rows: Rows { view, .. }, row, .. } = *self;
         let line = match view.dir.at(row)? {
             Dir::Request => Line::Request(view.method.at(row)?),
             Dir::Response => Line::Response(view.status.at(row)?),
@@ -259,7 +266,7 @@ impl Reading<'_> {
     }
 
     fn http_end(&self) -> Option<http::End> {
-        let Self { view, row, .. } = *self;
+        let Self { rows: Rows { view, .. }, row, .. } = *self;
         Some(http::End {
             cause: view.http.at(row),
             requests: view.requests.at(row)?,
@@ -269,7 +276,7 @@ impl Reading<'_> {
     }
 
     fn following(&self) -> Option<Following> {
-        let Self { view, row, wall } = *self;
+        let Self { rows: Rows { view, wall, .. }, row, .. } = *self;
         let moments = view.nearest_at.at(row).zip(view.median_at.at(row)).zip(view.last_at.at(row));
         Some(Following {
             sockets: view.sockets.at(row)?,

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::{
     header::Header,
-    reader::{Ending, Reader, Wanted},
+    reader::{Ending, Found, Reader},
 };
 use crate::model::{book::Book, event::Event, report::Gap};
 
@@ -94,28 +94,19 @@ impl Recording {
     ///
     /// # Errors
     /// When a file can't be read, or `sink` fails.
-    pub fn read(&self, mut sink: impl FnMut(&Event) -> Result<()>, progress: impl FnMut(u64)) -> Result<Rest> {
-        self.read_some(Wanted::Everything, |events| events.iter().try_for_each(&mut sink), progress)
+    pub fn read(&self, mut sink: impl FnMut(&Event) -> Result<()>, mut progress: impl FnMut(u64)) -> Result<Rest> {
+        self.read_parts(|reader| reader.read(&mut sink, &mut progress))
     }
 
     /// The same, into a book, with no more of the events than that looks at.
     ///
     /// # Errors
     /// When a file can't be read.
-    pub fn read_into(&self, book: &mut Book, progress: impl FnMut(u64)) -> Result<Rest> {
-        let sink = |events: &[Event]| {
-            book.note_some(events);
-            Ok(())
-        };
-        self.read_some(Wanted::Histories, sink, progress)
+    pub fn read_into(&self, book: &mut Book, mut progress: impl FnMut(u64)) -> Result<Rest> {
+        self.read_parts(|reader| reader.read_into(book, &mut progress))
     }
 
-    fn read_some(
-        &self,
-        wanted: Wanted,
-        mut sink: impl FnMut(&[Event]) -> Result<()>,
-        mut progress: impl FnMut(u64),
-    ) -> Result<Rest> {
+    fn read_parts(&self, mut read: impl FnMut(Reader) -> Result<Found>) -> Result<Rest> {
         let (mut gaps, mut stopped_ns) = (Vec::new(), None);
         let mut next = 1;
         let last = self.parts.keys().next_back().copied();
@@ -124,7 +115,7 @@ impl Recording {
                 gaps.push(Gap::Missing { first: next, last: number - 1 });
             }
             next = number.saturating_add(1);
-            let found = Reader::open(path)?.read_some(wanted, &mut sink, &mut progress)?;
+            let found = read(Reader::open(path)?)?;
             let file = name(path);
             if found.strange > 0 {
                 gaps.push(Gap::Strange { file: file.clone(), rows: found.strange });

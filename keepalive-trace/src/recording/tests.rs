@@ -8,7 +8,10 @@ use anyhow::Result;
 
 use super::{frame::Frames, *};
 use crate::model::{
+    book::Book,
+    choice::Choice,
     event::{Body, Event},
+    report::Report,
     samples,
 };
 
@@ -22,10 +25,9 @@ mod recorder;
 mod roundtrip;
 
 /// What a reader hands over.
-fn told<R: std::io::BufRead>(reader: Reader<R>, wanted: Wanted) -> Result<(Vec<Event>, Found)> {
+fn told<R: std::io::BufRead>(reader: Reader<R>) -> Result<(Vec<Event>, Found)> {
     let mut events = Vec::new();
     let found = reader.read(
-        wanted,
         |event| {
             events.push(event.clone());
             Ok(())
@@ -37,12 +39,26 @@ fn told<R: std::io::BufRead>(reader: Reader<R>, wanted: Wanted) -> Result<(Vec<E
 
 /// What these bytes tell.
 fn read(bytes: &[u8]) -> Result<(Vec<Event>, Found)> {
-    told(Reader::of(Path::new("x.arrows"), bytes.len() as u64, bytes)?, Wanted::Everything)
+    told(Reader::of(Path::new("x.arrows"), bytes.len() as u64, bytes)?)
 }
 
 /// The same, whether or not the checksums are right.
-fn read_unsealed(bytes: &[u8], wanted: Wanted) -> Result<(Vec<Event>, Found)> {
-    told(Reader::begin(Path::new("x.arrows"), bytes.len() as u64, Frames::new(bytes, false))?, wanted)
+fn unsealed(bytes: &[u8]) -> Result<Reader<&[u8]>> {
+    Reader::begin(Path::new("x.arrows"), bytes.len() as u64, Frames::new(bytes, false))
+}
+
+/// The report of what is read.
+fn reported<R: std::io::BufRead>(reader: Reader<R>) -> Result<Report> {
+    booked(&reader.header.clone(), |book| reader.read_into(book, |_| {}).map(drop))
+}
+
+/// The report of a book that is filled like this.
+fn booked(header: &Header, fill: impl FnOnce(&mut Book) -> Result<()>) -> Result<Report> {
+    let mut book = Book::new(Choice::default(), true, usize::MAX);
+    book.begin(header.start.clone(), header.started_ns);
+    fill(&mut book)?;
+    book.end(Vec::new(), None);
+    Ok(book.report())
 }
 
 fn header() -> Header {

@@ -3,11 +3,15 @@
 
 use std::path::Path;
 
-use keepalive_trace::recording::{Reader, Wanted};
+use keepalive_trace::{
+    model::{book::Book, choice::Choice},
+    recording::Reader,
+};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    for wanted in [Wanted::Everything, Wanted::Histories] {
-        let Ok(reader) = Reader::of(Path::new("fuzzed"), bytes.len() as u64, bytes) else { return };
-        let _ = reader.read(wanted, |_| Ok(()), |_| {});
-    }
+    let reader = || Reader::of(Path::new("fuzzed"), bytes.len() as u64, bytes);
+    let Ok(all) = reader() else { return };
+    let _ = all.read(|_| Ok(()), |_| {});
+    let Ok(looked_at) = reader() else { return };
+    let _ = looked_at.read_into(&mut Book::new(Choice::default(), true, 100), |_| {});
 });

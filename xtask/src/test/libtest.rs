@@ -81,6 +81,15 @@ impl Suite {
         failed.map(|(name, _)| name.as_str()).collect()
     }
 
+    /// What a failed test complained of, on one line, as far as there is room.
+    pub fn why(&self, name: &str) -> String {
+        const ROOM: usize = 1000;
+        let heads = [format!("---- {name} ----"), format!("---- {name} stdout ----")];
+        let told = self.failures.iter().skip_while(|line| !heads.contains(line)).skip(1);
+        let told = told.take_while(|line| !line.starts_with("---- ") && *line != "failures:").map(|line| line.trim());
+        told.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ").chars().take(ROOM).collect()
+    }
+
     /// The names of the skipped tests, and why they were.
     pub fn skips(&self) -> impl Iterator<Item = (&str, &str)> {
         let skipped = self.outcomes.iter().filter(|(_, outcome)| **outcome == Outcome::Skipped);
@@ -193,7 +202,7 @@ test result: FAILED. 1 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; 
         assert_eq!(suite.result, Some(suite.counts("")));
         assert_eq!(suite.reasons["kprobe::reset_reasons"], "this kernel has none");
         assert_eq!(suite.reasons["fentry::reset_reasons"], "this kernel has none");
-        assert!(suite.failures.contains(&"---- fentry::a_deaf_peer ----".to_owned()));
+        assert_eq!(suite.why("fentry::a_deaf_peer"), "test of nerves ... ok");
     }
 
     #[test]

@@ -228,7 +228,10 @@ impl Boot {
             (Ok(_), Some(result)) if result != self.suite.counts("") => {
                 Some(format!("the result is {}, but the tests' lines say {}", told(result), told(self.suite.counts(""))))
             }
-            (Ok(_), Some(result)) if result.failed > 0 => Some(self.suite.failed().join(", ")),
+            (Ok(_), Some(result)) if result.failed > 0 => {
+                let failed = self.suite.failed();
+                Some(failed.iter().map(|name| format!("{name} ({})", self.suite.why(name))).collect::<Vec<_>>().join(", "))
+            }
             (Ok(0), Some(_)) => None,
             (Ok(code), Some(_)) => Some(format!("every test passed, yet the exit code is {code}{error}")),
         }

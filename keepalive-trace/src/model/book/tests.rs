@@ -65,7 +65,7 @@ fn start() -> Start {
 fn book(choice: Choice, events: &[Event]) -> Report {
     let mut book = Book::new(choice, true, usize::MAX);
     book.begin(start(), 0);
-    book.note_some(events);
+    events.iter().for_each(|event| book.note(event));
     book.end(Vec::new(), None);
     book.report()
 }

@@ -51,7 +51,6 @@ fn more_words_and_rows_than_a_number_can_count_come_back_in_order() {
     let mut next = 0;
     let reader = Reader::of(Path::new("x"), 0, &*bytes).unwrap();
     let found = reader.read(
-        Wanted::Everything,
         |told| {
             assert_eq!(*told, event(next));
             next += 1;
