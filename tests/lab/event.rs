@@ -108,6 +108,9 @@ pub struct Event {
     pub responses: Option<u32>,
     pub handshakes_saved: Option<u32>,
     pub saved_us: Option<u64>,
+    pub saved_from: Option<String>,
+    #[serde(default)]
+    pub findings: Vec<String>,
 
     pub count: Option<u64>,
     #[serde(rename = "where")]

@@ -105,7 +105,7 @@ fn a_server_that_hangs_up_when_it_said_is_told_from_one_that_meets_a_request(ben
 
         let end = end(&finished, &idle_ends[0])?;
         assert_eq!((end.requests, end.responses, end.handshakes_saved), (Some(3), Some(3), Some(2)));
-        assert!(end.saved_us.is_some_and(|us| us > 0), "{end:?}");
+        assert!(end.saved_us.is_some_and(|us| us > 0) && end.saved_from.as_deref() == Some("connection"), "{end:?}");
         let why = end.why.as_deref().context("no why")?;
         assert!(why.contains("HTTP: the server closed it after 1.0") && why.contains("timeout=1, max=100"), "{why}");
         let response = finished.events.iter().find(|event| event.is_of(&idle_ends[0]) && event.status.is_some());

@@ -8,6 +8,7 @@ use living::{Living, Page};
 use super::{
     choice::{Choice, Subject},
     event::{Body, ConnId, Event, Start},
+    http::Cause,
     ledger::Ledger,
     report::{Gap, Report, Run, Told},
     verdict::Verdict,
@@ -50,6 +51,7 @@ pub struct Book {
     ended: VecDeque<(u64, ConnId)>,
     connections: u64,
     verdicts: BTreeMap<Verdict, u64>,
+    causes: BTreeMap<Cause, u64>,
     worst: Worst<Told>,
 }
 
@@ -62,6 +64,7 @@ impl Book {
             ended: VecDeque::new(),
             connections: 0,
             verdicts: BTreeMap::new(),
+            causes: BTreeMap::new(),
             worst: Worst::new(all, limit),
         }
     }
@@ -132,7 +135,8 @@ impl Book {
     }
 
     pub fn report(self) -> Report {
-        Report::new(self.runs, self.connections, self.verdicts, self.worst)
+        let Self { runs, connections, verdicts, causes, worst, .. } = self;
+        Report::new(runs, connections, verdicts, causes, worst)
     }
 
     /// Nothing more is to come of it.
@@ -150,6 +154,9 @@ impl Book {
         self.connections += 1;
         if let Some(verdict) = history.verdict {
             *self.verdicts.entry(verdict).or_default() += 1;
+        }
+        if let Some(cause) = history.http().and_then(|http| http.cause) {
+            *self.causes.entry(cause).or_default() += 1;
         }
         let rank = Rank::of(&history, start.wall_offset_ns);
         self.worst.offer(rank, || Told { run: number, history, cgroup });

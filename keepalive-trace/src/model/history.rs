@@ -7,6 +7,7 @@ use std::{
 use super::{
     errno::Errno,
     event::{Body, ConnId, Connection, End, Event, Family, How, Open, Outcome, Probe, ProbeResult, Reply, ReplyKind, Timer},
+    http::{self, Finding, Findings, Http},
     owner::Owner,
     settings::Settings,
     verdict::Verdict,
@@ -17,7 +18,7 @@ mod story;
 
 use packed::{PackedMicros, PackedOwner, PackedSettings};
 use story::{Calm, Round, Story};
-pub use story::{Chapter, Timeline, What};
+pub use story::{Chapter, Spoken, Timeline, What};
 
 /// One connection's story. Small, since there may be a million; and what events change comes first, so that it is in few places.
 #[derive(Clone, Debug)]
@@ -195,9 +196,34 @@ impl History {
         timeline
     }
 
-    /// The verdict's sentence, where the end was not an orderly one.
+    /// The verdict's sentence, where the end was not an orderly one, or HTTP had to do with it.
     pub fn why(&self) -> Option<&str> {
         self.story.as_ref().map(|story| story.why()).filter(|why| !why.is_empty())
+    }
+
+    /// What HTTP had to do with its end, where it was watched and seen.
+    pub fn http(&self) -> Option<&http::End> {
+        self.story.as_ref()?.http()
+    }
+
+    /// What was wrong with how HTTP kept it; of one that is open, up to `now_ns`.
+    pub fn http_findings(&self, now_ns: u64) -> Findings {
+        match self.http() {
+            Some(end) => end.findings,
+            None if self.verdict.is_none() && self.is_due(now_ns) => Findings::from_iter([Finding::ZombieUncovered]),
+            None => Findings::default(),
+        }
+    }
+
+    /// The server was to close it long ago, and without keepalive nobody here would notice that it is gone.
+    fn is_due(&self, now_ns: u64) -> bool {
+        let off = self.settings().is_some_and(|settings| !settings.keepalive);
+        let last = self.story.as_ref().and_then(|story| story.last_spoken()).filter(|_| off && self.how == How::Connect);
+        let promised = last.and_then(|(spoken, last_ns)| {
+            let timeout = spoken.promise.timeout_s.filter(|_| spoken.requests <= spoken.responses)?;
+            Some(last_ns.saturating_add(u64::from(timeout) * 1_000_000_000 + http::SLACK_NS))
+        });
+        promised.is_some_and(|due_ns| now_ns > due_ns)
     }
 
     /// Looks at both ends of what the next event may change, so that it is near by then. The number means nothing.
@@ -254,17 +280,20 @@ impl History {
                 self.tally.answered();
                 self.reply(at, reply, round);
             }
-            Body::End(_, End { verdict, errno, why, .. }) => {
+            Body::End(_, End { verdict, errno, why, http, .. }) => {
                 self.tally.over();
                 (self.verdict, self.errno) = (Some(*verdict), *errno);
                 let round = self.round.take();
                 self.end_round(round.map(|round| *round), None);
-                if !verdict.is_orderly() {
+                if !verdict.is_orderly() || http.is_some() {
                     self.story.get_or_insert_default().conclude(why);
                 }
+                if let Some(http) = http {
+                    self.story.get_or_insert_default().set_http(http);
+                }
             }
+            Body::Http(_, http) => self.speak(at, http),
             Body::Owner(_)
-            | Body::Http(..)
             | Body::Reset(..)
             | Body::Start(_)
             | Body::Namespace(_)
@@ -329,6 +358,14 @@ impl History {
         let again = self.story.as_mut().filter(|_| !calm).is_some_and(|story| story.again(at, &what));
         if !again {
             self.add(Chapter { from_ns: at, to_ns: at, what });
+        }
+    }
+
+    fn speak(&mut self, at: u64, http: &Http) {
+        let calm = self.calm.rounds > 0;
+        let goes_on = self.story.as_mut().filter(|_| !calm).is_some_and(|story| story.speaks_on(at, http));
+        if !goes_on {
+            self.add(Chapter { from_ns: at, to_ns: at, what: What::Http(Spoken::begin(http)) });
         }
     }
 

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use super::{
     event::{Body, Event, Place, Stop},
+    http::Cause,
     verdict::Verdict,
 };
 
@@ -14,6 +15,8 @@ pub struct Ledger {
     pub lost: BTreeMap<Place, u64>,
     pub connections: u64,
     pub verdicts: BTreeMap<Verdict, u64>,
+    /// What HTTP had to do with that.
+    pub causes: BTreeMap<Cause, u64>,
     /// When the first and the last event came, nanoseconds of CLOCK_MONOTONIC.
     pub first_ns: Option<u64>,
     pub last_ns: u64,
@@ -31,7 +34,11 @@ impl Ledger {
                 *all = all.saturating_add(lost.count);
             }
             Body::Open(..) => self.connections += 1,
-            Body::End(_, end) => *self.verdicts.entry(end.verdict).or_default() += 1,
+            Body::End(_, end) => {
+                *self.verdicts.entry(end.verdict).or_default() += 1;
+                let cause = end.http.as_ref().and_then(|http| http.cause);
+                cause.into_iter().for_each(|cause| *self.causes.entry(cause).or_default() += 1);
+            }
             _ => {}
         }
     }

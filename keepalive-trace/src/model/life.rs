@@ -2,9 +2,9 @@
 use super::{
     event::{Body, Changed, Connection, End, Precision, Probe, ProbeResult, Reply, ReplyKind, Reset, Timer, Via},
     history::History,
-    http::{Exchange, Http, Passed},
+    http::{Around, Exchange, Http, Passed},
     judge::{self, Evidence, PeerReset, ResetSign, Signs},
-    sighting::{Clock, Closed, Sighting, What},
+    sighting::{Clock, Closed, Sighting, Socket, What},
 };
 
 /// What a connection's next events depend on, beside its history.
@@ -74,8 +74,8 @@ impl Life {
     }
 
     /// Something of HTTP passed; gives what there is to tell.
-    pub fn pass(&mut self, passed: &Passed) -> Option<Http> {
-        self.0.get_or_insert_default().http.get_or_insert_default().note(passed)
+    pub fn pass(&mut self, at_ns: u64, passed: &Passed) -> Option<Http> {
+        self.0.get_or_insert_default().http.get_or_insert_default().note(at_ns, passed)
     }
 
     fn exchange(&self) -> Option<&Exchange> {
@@ -176,7 +176,7 @@ impl Life {
     }
 
     /// The end, judged from all that was seen.
-    pub fn end(&self, closed: &Closed, orphan: bool, idle_ms: Option<u64>, history: &History, at_ns: u64) -> End {
+    pub fn end(&self, closed: &Closed, socket: &Socket, peer_us: Option<u32>, history: &History, at_ns: u64) -> End {
         let signs = self.seen_signs().cloned().unwrap_or_default();
         let pending = history.tally.pending;
         let evidence = Evidence {
@@ -184,26 +184,28 @@ impl Life {
             dropped: history.dropped(),
             signs: &signs,
             closed,
-            orphan,
+            orphan: socket.orphan,
             settings: history.settings(),
-            idle_ms,
+            idle_ms: socket.idle_ms,
         };
         let verdict = judge::judge(&evidence);
         let mut why = judge::why(verdict, &evidence);
-        let http = self.exchange().and_then(|exchange| exchange.end(history.connect_us().map(u64::from)));
-        if let Some(half) = self.exchange().filter(|_| http.is_some()).and_then(Exchange::why) {
+        let around = Around { settings: history.settings(), connect_us: history.connect_us(), peer_us, at_ns };
+        let http = self.exchange().and_then(|exchange| Some((exchange.end(&around)?, exchange.why(&around))));
+        let http = http.map(|(http, half)| {
             why += "; ";
             why += &half;
-        }
+            Box::new(http)
+        });
         End {
             verdict,
-            errno: closed.errno.filter(|_| !orphan),
+            errno: closed.errno.filter(|_| !socket.orphan),
             probes_sent: history.tally.probes(),
             unanswered: history.tally.unanswered + pending,
             age_ms: closed.trying_us.map(|us| us / 1000).or_else(|| history.age_ms(at_ns)),
             armed_before_sysctl: false,
             why,
-            http: http.map(Box::new),
+            http,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     event::Start,
     history::History,
+    http::Cause,
     ledger::Ledger,
     verdict::Verdict,
     worst::{Rank, Worst},
@@ -18,6 +19,13 @@ pub struct Run {
     pub ledger: Ledger,
     /// What is missing of it.
     pub gaps: Vec<Gap>,
+}
+
+impl Run {
+    /// How far it is known: nanoseconds of CLOCK_MONOTONIC.
+    pub fn until_ns(&self) -> u64 {
+        self.ledger.last_ns.max(self.started_ns)
+    }
 }
 
 /// What a recording lacks.
@@ -55,6 +63,8 @@ pub struct Report {
     /// Of the connections that were chosen: how many, and how those ended that did.
     pub connections: u64,
     pub verdicts: BTreeMap<Verdict, u64>,
+    /// What HTTP had to do with that.
+    pub causes: BTreeMap<Cause, u64>,
     /// The worst first.
     pub histories: Vec<Told>,
     /// Histories past the limit.
@@ -71,13 +81,19 @@ impl Report {
             let told = || Told { run: 0, history: history.clone(), cgroup };
             worst.offer(Rank::of(history, run.start.wall_offset_ns), told);
         }
-        let (connections, verdicts) = (run.ledger.connections, run.ledger.verdicts.clone());
-        Self::new(vec![run], connections, verdicts, worst)
+        let (connections, verdicts, causes) = (run.ledger.connections, run.ledger.verdicts.clone(), run.ledger.causes.clone());
+        Self::new(vec![run], connections, verdicts, causes, worst)
     }
 
-    pub fn new(runs: Vec<Run>, connections: u64, verdicts: BTreeMap<Verdict, u64>, worst: Worst<Told>) -> Self {
+    pub fn new(
+        runs: Vec<Run>,
+        connections: u64,
+        verdicts: BTreeMap<Verdict, u64>,
+        causes: BTreeMap<Cause, u64>,
+        worst: Worst<Told>,
+    ) -> Self {
         let (more, fine) = (worst.more, worst.fine);
-        Self { runs, connections, verdicts, histories: worst.into_sorted(), more, fine }
+        Self { runs, connections, verdicts, causes, histories: worst.into_sorted(), more, fine }
     }
 
     /// All events of all runs.

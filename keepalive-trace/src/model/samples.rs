@@ -9,7 +9,7 @@ use super::{
     },
     finding::Finding,
     history::History,
-    http::{self, Cause, Http, Line, Method, Promise, Tokens},
+    http::{self, Cause, Findings, Http, Line, Method, Promise, Saved, SavedFrom, Tokens},
     ledger::Ledger,
     owner::{Comm, Owner, Task},
     report::{Gap, Report, Run},
@@ -82,7 +82,13 @@ pub fn end() -> Event {
         unanswered: 3,
         age_ms: Some(5080),
         why: "3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection".to_owned(),
-        http: Some(Box::new(http::End { cause: Some(Cause::IdleTimeout), requests: 3, responses: 3, saved_us: Some(624) })),
+        http: Some(Box::new(http::End {
+            cause: Some(Cause::IdleTimeout),
+            requests: 3,
+            responses: 3,
+            saved: Some(Saved { us: 624, from: SavedFrom::Connection }),
+            findings: Findings::from_iter([http::Finding::PromiseBroken, http::Finding::KeepaliveNeverActs]),
+        })),
     };
     let connection = Connection { probes_out: Some(3), idle_ms: Some(4080), state: State(7), ..connection() };
     Event { mono_ns: 6 * SECOND + SECOND / 4 + 7, body: Body::End(connection, end) }

@@ -21,11 +21,13 @@ use super::{
 
 mod connection;
 mod early;
+mod handshakes;
 mod sysctls;
 
 use connection::{connection, opened, remembered, used};
 use early::Early;
 pub use early::Whose;
+use handshakes::Handshakes;
 
 /// How many histories are kept unless somebody says otherwise: some 27 MB.
 pub const CAPACITY: usize = 100_000;
@@ -55,6 +57,7 @@ pub struct Tracker {
     writes: Writes,
     /// HTTP on connections that are not known yet.
     early: Early,
+    handshakes: Handshakes,
     forgotten: u64,
 }
 
@@ -93,6 +96,7 @@ impl Tracker {
             unsettled: VecDeque::new(),
             writes: Writes::default(),
             early: Early::default(),
+            handshakes: Handshakes::default(),
             forgotten: 0,
         }
     }
@@ -136,7 +140,7 @@ impl Tracker {
     fn pass_on(&mut self, slot: Slot, address: u64, mono_ns: u64, passed: &[Passed], out: &mut Vec<Event>) {
         for passed in passed {
             let Entry { history, life, state, .. } = self.table.get_mut(slot);
-            if let Some(http) = life.pass(passed) {
+            if let Some(http) = life.pass(mono_ns, passed) {
                 let socket = remembered(history, address, *state);
                 self.tell(slot, mono_ns, &socket, |connection| Body::Http(connection, http), out);
             }
@@ -249,6 +253,9 @@ impl Tracker {
             What::Probe(_) | What::Timer(_) | What::Set { .. } if self.looking_around => (How::Snapshot, None),
             _ => (How::FirstEvent, None),
         };
+        if let Some(us) = connect_us {
+            self.handshakes.took(socket.netns, socket.remote.ip(), u32::try_from(us).unwrap_or(u32::MAX));
+        }
         let mut hasher = DefaultHasher::new();
         (socket.address, socket.netns, socket.local, socket.remote, mono_ns).hash(&mut hasher);
         let owner = match what {
@@ -331,9 +338,10 @@ impl Tracker {
             return;
         }
         self.introduce(slot, at_ns, socket, out);
+        let peer_us = self.handshakes.would_take(socket.netns, socket.remote.ip());
         let entry = self.table.get(slot);
         let at_ns = entry.history.last_ns.max(at_ns);
-        let mut end = entry.life.end(closed, socket.orphan, socket.idle_ms, &entry.history, at_ns);
+        let mut end = entry.life.end(closed, socket, peer_us, &entry.history, at_ns);
         if entry.stale.any() {
             end.armed_before_sysctl = true;
             end.why += "; its timer had been armed before the sysctl was written";

@@ -1,13 +1,21 @@
 //! Which histories are told, and in what order: the worst first.
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::{event::ConnId, history::History, verdict::Verdict};
+use super::{
+    event::ConnId,
+    history::History,
+    http::{self, Cause},
+    verdict::Verdict,
+};
 
 /// So many stories are told unless more are asked for.
 pub const FEW: usize = 10;
 
-/// The place of a history among others: those that died, by verdict; those in danger; those that recovered; the rest. Of the
-/// same, the latest first.
+/// The class of histories in which nothing went wrong.
+const FINE: u8 = 6;
+
+/// The place of a history among others: those that died, by verdict; those of which HTTP lost a request; those in danger; those that
+/// recovered; the rest. Of the same, the latest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
     class: u8,
@@ -23,10 +31,12 @@ impl Rank {
         let tally = history.tally;
         let class = match history.verdict {
             Some(verdict) if verdict.is_death() => 0,
-            None if tally.pending > 0 => 1,
-            _ if tally.unanswered > 0 => 2,
-            Some(verdict) if !verdict.is_orderly() => 3,
-            _ => 4,
+            _ if history.http().is_some_and(|http| http.cause == Some(Cause::Race)) => 1,
+            None if tally.pending > 0 => 2,
+            _ if tally.unanswered > 0 => 3,
+            Some(verdict) if !verdict.is_orderly() => 4,
+            _ if history.http().is_some_and(http::End::is_bad) => 5,
+            _ => FINE,
         };
         let last = Reverse(wall_offset_ns.saturating_add_unsigned(history.last_ns));
         Self { class, verdict: history.verdict, last, id: history.id }
@@ -34,7 +44,7 @@ impl Rank {
 
     /// Something went wrong.
     pub fn is_bad(self) -> bool {
-        self.class < 4
+        self.class < FINE
     }
 }
 
@@ -115,7 +125,7 @@ mod tests {
     #[test]
     fn the_worst_are_kept_in_order_and_the_others_counted() {
         let mut worst = Worst::new(false, 3);
-        for (class, last) in [(2, 5), (4, 9), (0, 1), (2, 7), (1, 1), (4, 1)] {
+        for (class, last) in [(2, 5), (FINE, 9), (0, 1), (2, 7), (1, 1), (FINE, 1)] {
             worst.offer(rank(class, last), || (class, last));
         }
         assert_eq!((worst.more, worst.fine), (1, 2));
@@ -125,7 +135,7 @@ mod tests {
     #[test]
     fn all_of_them_are_kept_where_all_are_asked_for_and_none_where_there_is_no_room() {
         let mut all = Worst::new(true, usize::MAX);
-        (0..50).for_each(|last| all.offer(rank(4, last), || last));
+        (0..50).for_each(|last| all.offer(rank(FINE, last), || last));
         assert_eq!(all.into_sorted().len(), 50);
         let mut none = Worst::new(true, 0);
         none.offer(rank(0, 1), || ());

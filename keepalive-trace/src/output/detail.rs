@@ -128,7 +128,7 @@ pub(super) fn answer(Reply { n: _, kind, rtt_us, precision, missed }: &Reply) ->
 }
 
 pub(super) fn http(http: &Http) -> String {
-    let Http { line, n, connection, promise: Promise { timeout_s, max }, idle_before_ms } = http;
+    let Http { line, n, connection, promise, idle_before_ms } = http;
     let mut detail = match line {
         Line::Request(method) => {
             let idle = idle_before_ms.and_then(|ms| i64::try_from(ms).ok());
@@ -140,13 +140,17 @@ pub(super) fn http(http: &Http) -> String {
     if *connection != Tokens::default() {
         detail += &format!(", {connection}");
     }
+    detail + &promised(promise)
+}
+
+/// What a server promises, behind what else there is.
+pub(super) fn promised(Promise { timeout_s, max }: &Promise) -> String {
     match (timeout_s, max) {
-        (Some(timeout), Some(max)) => detail += &format!(", promises timeout {timeout} s, max {max}"),
-        (Some(timeout), None) => detail += &format!(", promises timeout {timeout} s"),
-        (None, Some(max)) => detail += &format!(", promises max {max}"),
-        (None, None) => {}
+        (Some(timeout), Some(max)) => format!(", promises timeout {timeout} s, max {max}"),
+        (Some(timeout), None) => format!(", promises timeout {timeout} s"),
+        (None, Some(max)) => format!(", promises max {max}"),
+        (None, None) => String::new(),
     }
-    detail
 }
 
 /// One sentence for whoever has to act on it.

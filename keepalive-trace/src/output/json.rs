@@ -11,7 +11,7 @@ use serde_with::skip_serializing_none;
 use super::{Format, harmless::json_line};
 use crate::model::{
     event::{Attach, Body, Changed, Connection, End, Event, Family, Lost, Open, Probe, Reply, Reset, Start, Stop, Timer, Via},
-    http::{Http, Line as First, Promise},
+    http::{Finding, Findings, Http, Line as First, Promise},
     owner::{Owner, Task},
     settings::Settings,
     sysctl::Sysctls,
@@ -107,6 +107,8 @@ struct Line<'a> {
     responses: Option<u32>,
     handshakes_saved: Option<u32>,
     saved_us: Option<u64>,
+    saved_from: Option<&'static str>,
+    findings: Option<Vec<&'static str>>,
 
     keepalive: Option<bool>,
     time_s: Option<i32>,
@@ -228,7 +230,9 @@ fn line(body: &Body) -> Line<'_> {
             requests: http.as_ref().map(|http| http.requests),
             responses: http.as_ref().map(|http| http.responses),
             handshakes_saved: http.as_ref().map(|http| http.handshakes_saved()),
-            saved_us: http.as_ref().and_then(|http| http.saved_us),
+            saved_us: http.as_ref().and_then(|http| Some(http.saved?.us)),
+            saved_from: http.as_ref().and_then(|http| Some(http.saved?.from.name())),
+            findings: http.as_ref().and_then(|http| names(http.findings)),
             ..of_connection(connection)
         },
         Body::Lost(Lost { count, place }) => {
@@ -272,6 +276,11 @@ fn of_connection(connection: &Connection) -> Line<'_> {
         origin: settings.as_ref().map(Origins::of),
         ..line
     }
+}
+
+/// Findings by their names; none where there are none.
+pub(super) fn names(findings: Findings) -> Option<Vec<&'static str>> {
+    (!findings.is_empty()).then(|| findings.iter().map(Finding::name).collect())
 }
 
 fn of_http<'a>(connection: &'a Connection, http: &Http) -> Line<'a> {

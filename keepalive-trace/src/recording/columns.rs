@@ -14,7 +14,7 @@ use super::{
 use crate::model::{
     errno::Errno,
     event::{How, Outcome, Place, Precision, ProbeResult, ReplyKind},
-    http::{Cause, Method, Tokens},
+    http::{Cause, Findings, Method, SavedFrom, Tokens},
     owner::Comm,
     settings::Origin,
     state::State,
@@ -159,6 +159,11 @@ events! {
     responses: Number<UInt32Type>,
     /// `end`: what the handshakes would have taken that reuse saved, microseconds.
     saved_us: Number<UInt64Type>,
+    /// `end`: whose handshake that is measured by: `connection`, or `peer` for another one to the same address.
+    saved_from: Words<SavedFrom>,
+    /// `end`: what was wrong with how HTTP kept the connection, of `promise-broken`, `reuse-beyond-promise`,
+    /// `keepalive-never-acts` and `zombie-uncovered`.
+    findings: Words<Findings>,
     /// `sysctl`: its name.
     name: Words<Name>,
     /// `sysctl`: the value before, seconds or a number.

@@ -154,7 +154,7 @@ pub fn write_histories<W: Write + Send>(told: &[Told], runs: &[Run], table: &mut
     for some in told.chunks(ROWS) {
         for Told { run, history, cgroup } in some {
             if let Some(run) = runs.get(*run) {
-                columns.push(histories::flat(history, cgroup.as_ref(), &run.start));
+                columns.push(histories::flat(history, cgroup.as_ref(), run));
             }
         }
         let batch = columns.finish().and_then(|columns| RecordBatch::try_new(Arc::clone(&table.schema), columns));

@@ -9,9 +9,11 @@ use super::{
 };
 use crate::model::{
     errno::Errno,
-    event::{Family, How, Start},
+    event::{Family, How},
     history::History,
+    http::{Cause, Findings, SavedFrom},
     owner::Comm,
+    report::Run,
     settings::{Origin, Settings},
     verdict::Verdict,
 };
@@ -53,7 +55,7 @@ columns! {
     verdict: Words<Verdict>,
     /// What the application was told.
     errno: Words<Errno>,
-    /// One sentence with the evidence, where the end was not an orderly one.
+    /// One sentence with the evidence, where the end was not an orderly one, or HTTP had to do with it.
     why: Text,
     /// Probes that the kernel counted.
     probes_sent: Number<UInt32Type>,
@@ -63,6 +65,18 @@ columns! {
     unanswered: Number<UInt32Type>,
     /// Those of a round that goes on.
     pending: Number<UInt32Type>,
+    /// What HTTP had to do with the end, with `--http`: `idle-timeout`, `max-requests`, `connection-close` or `race`.
+    http: Words<Cause>,
+    /// HTTP requests that were seen.
+    requests: Number<UInt32Type>,
+    /// Final HTTP responses that were seen.
+    responses: Number<UInt32Type>,
+    /// What the handshakes would have taken that reuse saved, microseconds.
+    saved_us: Number<UInt64Type>,
+    /// Whose handshake that is measured by: `connection` or `peer`.
+    saved_from: Words<SavedFrom>,
+    /// What was wrong with how HTTP kept the connection.
+    findings: Words<Findings>,
     /// SO_KEEPALIVE when last seen.
     keepalive: Flag,
     /// tcp_keepalive_time in force, seconds.
@@ -82,7 +96,8 @@ columns! {
 }
 
 /// Lays a history flat.
-pub(super) fn flat(history: &History, cgroup: Option<&Arc<str>>, start: &Start) -> Row {
+pub(super) fn flat(history: &History, cgroup: Option<&Arc<str>>, run: &Run) -> Row {
+    let (start, http) = (&run.start, history.http());
     let wall = |ns: u64| Some(start.wall_offset_ns.wrapping_add_unsigned(ns));
     let owner = history.owner();
     let row = Row {
@@ -112,6 +127,12 @@ pub(super) fn flat(history: &History, cgroup: Option<&Arc<str>>, start: &Start) 
         answered: Some(history.tally.answered),
         unanswered: Some(history.tally.unanswered),
         pending: Some(history.tally.pending),
+        http: http.and_then(|http| http.cause),
+        requests: http.map(|http| http.requests),
+        responses: http.map(|http| http.responses),
+        saved_us: http.and_then(|http| Some(http.saved?.us)),
+        saved_from: http.and_then(|http| Some(http.saved?.from)),
+        findings: Some(history.http_findings(run.until_ns())).filter(|findings| !findings.is_empty()),
         ..Row::default()
     };
     let Some(Settings { keepalive, time_s, intvl_s, probes, user_timeout_ms }) = history.settings() else { return row };

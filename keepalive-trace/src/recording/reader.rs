@@ -25,7 +25,7 @@ use crate::model::{
 };
 
 /// What histories and counts are made of. The others needn't be unpacked for them.
-const STORY: [&str; 46] = [
+const STORY: [&str; 55] = [
     "time",
     "event",
     "conn",
@@ -64,6 +64,15 @@ const STORY: [&str; 46] = [
     "dir",
     "method",
     "status",
+    "timeout_s",
+    "max",
+    "idle_before_ms",
+    "http",
+    "requests",
+    "responses",
+    "saved_us",
+    "saved_from",
+    "findings",
     "verdict",
     "errno",
     "why",

@@ -162,8 +162,16 @@ fn of_http(connection: &Connection, http: &Http) -> Row {
 }
 
 fn of_http_end(connection: &Connection, end: Option<&http::End>) -> Row {
-    let Some(http::End { cause, requests, responses, saved_us }) = end else { return of(connection) };
-    Row { http: *cause, requests: Some(*requests), responses: Some(*responses), saved_us: *saved_us, ..of(connection) }
+    let Some(http::End { cause, requests, responses, saved, findings }) = end else { return of(connection) };
+    Row {
+        http: *cause,
+        requests: Some(*requests),
+        responses: Some(*responses),
+        saved_us: saved.map(|saved| saved.us),
+        saved_from: saved.map(|saved| saved.from),
+        findings: (!findings.is_empty()).then_some(*findings),
+        ..of(connection)
+    }
 }
 
 fn of_write(write: &Write, following: Option<&Following>, wall: Wall) -> Row {

@@ -15,7 +15,7 @@ use crate::model::{
     event::{
         Body, Changed, ConnId, Connection, End, Event, Family, Lost, Open, Precision, Probe, Reply, ReplyKind, Reset, Timer, Via,
     },
-    http::{self, Http, Line, Promise},
+    http::{self, Http, Line, Promise, Saved},
     owner::{Comm, Owner, Task},
     settings::{Settings, Sourced},
     state::State,
@@ -244,10 +244,11 @@ impl Reading<'_> {
         })
     }
 
-    /// A history keeps no sentence of an orderly end.
+    /// A history keeps no sentence of an orderly end, unless HTTP had to do with it.
     fn why(&self, verdict: Verdict) -> Option<String> {
         let Self { rows: Rows { view, .. }, row, depth, .. } = *self;
-        if depth == Depth::History && verdict.is_orderly() { Some(String::new()) } else { view.why.at(row) }
+        let is_kept = depth == Depth::Everything || !verdict.is_orderly() || view.requests.at(row).is_some();
+        if is_kept { view.why.at(row) } else { Some(String::new()) }
     }
 
     fn http(&self) -> Option<Http> {
@@ -271,7 +272,8 @@ impl Reading<'_> {
             cause: view.http.at(row),
             requests: view.requests.at(row)?,
             responses: view.responses.at(row)?,
-            saved_us: view.saved_us.at(row),
+            saved: view.saved_us.at(row).zip(view.saved_from.at(row)).map(|(us, from)| Saved { us, from }),
+            findings: view.findings.at(row).unwrap_or_default(),
         })
     }
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, hash::Hash, net::IpAddr, sync::Arc};
 use crate::model::{
     errno::Errno,
     event::{How, Outcome, Place, Precision, ProbeResult, ReplyKind},
-    http::{Cause, Method, Tokens},
+    http::{Cause, Finding, Findings, Method, SavedFrom, Tokens},
     owner::Comm,
     settings::Origin,
     state::State,
@@ -113,6 +113,7 @@ closed! {
     Dir: Request Response;
     Method: Get Head Post Put Delete Connect Options Trace Patch;
     Cause: IdleTimeout MaxRequests ConnectionClose Race;
+    SavedFrom: Connection Peer;
     Way: Setsockopt Sysctl;
     How: Snapshot Connect Accept FirstEvent;
     Origin: Socket Sysctl;
@@ -133,6 +134,20 @@ impl Word for Verdict {
 
     fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|verdict| verdict.name() == text)
+    }
+}
+
+impl Word for Findings {
+    const KNOWN: &[Self] = &[];
+
+    fn text(&self) -> Cow<'_, str> {
+        Cow::Owned(self.to_string())
+    }
+
+    /// Those of a later version are left out.
+    fn parse(text: &str) -> Option<Self> {
+        let named = |name: &str| Finding::ALL.into_iter().find(|finding| finding.name() == name);
+        Some(text.split(", ").filter_map(named).collect())
     }
 }
 

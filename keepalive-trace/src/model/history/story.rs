@@ -1,6 +1,7 @@
 //! What happened on a connection, in chapters: as many as a person reads, however long it lived.
 use crate::model::{
     event::{Outcome, Reply, Via},
+    http::{self, Http, Line, Method, Promise},
     owner::Task,
     settings::Settings,
 };
@@ -30,6 +31,61 @@ pub enum What {
     Silent { outcome: Outcome, times: u32 },
     /// The settings changed.
     Settings { to: Option<Settings>, by: Option<Task>, via: Option<Via> },
+    /// HTTP was spoken.
+    Http(Spoken),
+}
+
+/// Messages of HTTP, one soon after the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spoken {
+    /// The connection had been idle for so long before, milliseconds.
+    pub idle_before_ms: Option<u64>,
+    pub requests: u32,
+    /// Final ones.
+    pub responses: u32,
+    /// Of the first request.
+    pub method: Option<Method>,
+    /// Of the last response.
+    pub status: Option<u16>,
+    /// What was promised last.
+    pub promise: Promise,
+}
+
+/// Requests that come after a longer pause begin a new chapter, milliseconds.
+const PAUSE_MS: u64 = 1000;
+
+impl Spoken {
+    /// Of the first message.
+    pub(super) fn begin(http: &Http) -> Self {
+        let mut spoken = Self { idle_before_ms: http.idle_before_ms, ..Self::default() };
+        spoken.add(http);
+        spoken
+    }
+
+    /// Whether a message belongs to those before it: an answer does, however long it took.
+    fn goes_on(&self, http: &Http) -> bool {
+        match http.line {
+            Line::Request(_) => self.requests > self.responses || http.idle_before_ms.is_some_and(|ms| ms < PAUSE_MS),
+            Line::Response(_) => self.requests > self.responses,
+        }
+    }
+
+    fn add(&mut self, http: &Http) {
+        match http.line {
+            Line::Request(method) => {
+                self.requests = self.requests.saturating_add(1);
+                self.method = self.method.or(Some(method));
+            }
+            Line::Response(status) => {
+                let is_final = !(100..200).contains(&status) || status == 101;
+                self.responses = self.responses.saturating_add(is_final.into());
+                self.status = Some(status);
+            }
+        }
+        if http.promise != Promise::default() {
+            self.promise = http.promise;
+        }
+    }
 }
 
 /// The chapters that are left of a story.
@@ -48,6 +104,7 @@ pub(super) struct Story {
     chapters: Vec<Chapter>,
     omitted: u32,
     why: Box<str>,
+    http: Option<Box<http::End>>,
 }
 
 impl Story {
@@ -61,6 +118,34 @@ impl Story {
 
     pub(super) fn conclude(&mut self, why: &str) {
         self.why = why.into();
+    }
+
+    /// What HTTP had to do with the end.
+    pub(super) fn http(&self) -> Option<&http::End> {
+        self.http.as_deref()
+    }
+
+    pub(super) fn set_http(&mut self, end: &http::End) {
+        self.http = Some(Box::new(end.clone()));
+    }
+
+    /// The latest messages, and when the last of them passed, nanoseconds of CLOCK_MONOTONIC.
+    pub(super) fn last_spoken(&self) -> Option<(&Spoken, u64)> {
+        self.chapters.iter().rev().find_map(|chapter| match &chapter.what {
+            What::Http(spoken) => Some((spoken, chapter.to_ns)),
+            _ => None,
+        })
+    }
+
+    /// Counts a message into the last chapter, if it belongs there.
+    pub(super) fn speaks_on(&mut self, at: u64, http: &Http) -> bool {
+        let Some(Chapter { to_ns, what: What::Http(spoken), .. }) = self.chapters.last_mut() else { return false };
+        let goes_on = spoken.goes_on(http);
+        if goes_on {
+            spoken.add(http);
+            *to_ns = at;
+        }
+        goes_on
     }
 
     pub(super) fn add(&mut self, chapter: Chapter) {

@@ -3,6 +3,8 @@ use std::mem::offset_of;
 use super::*;
 use crate::model::{
     event::{Family, Precision},
+    http::{Line, Method, Promise, Tokens},
+    settings::{Origin, Sourced},
     state::State,
 };
 
@@ -107,4 +109,42 @@ fn a_history_is_small() {
 #[test]
 fn what_events_change_comes_first() {
     assert!(offset_of!(History, opened_ns) <= 112, "{}", offset_of!(History, opened_ns));
+}
+
+fn http(line: Line, idle_before_ms: u64, timeout_s: Option<u32>) -> Body {
+    let promise = Promise { timeout_s, max: None };
+    Body::Http(connection(), Http { line, n: 1, connection: Tokens::default(), promise, idle_before_ms: Some(idle_before_ms) })
+}
+
+#[test]
+fn requests_in_a_burst_are_a_chapter_and_those_after_a_pause_another_one() {
+    let [get, ok] = [Line::Request(Method::Get), Line::Response(200)];
+    let burst = [http(get, 0, None), http(ok, 9, Some(5)), http(get, 20, None), http(ok, 9000, Some(5))];
+    let later = [http(get, 1000, None), http(Line::Response(100), 1, None), http(Line::Response(404), 1, None)];
+    let history = history(burst.into_iter().chain(later));
+    let promise = Promise { timeout_s: Some(5), max: None };
+    let first =
+        Spoken { requests: 2, responses: 2, method: Some(Method::Get), status: Some(200), promise, idle_before_ms: Some(0) };
+    let second =
+        Spoken { requests: 1, responses: 1, status: Some(404), promise: Promise::default(), idle_before_ms: Some(1000), ..first };
+    assert_eq!(whats(&history), [What::Http(first), What::Http(second)]);
+    let chapter = &history.timeline().chapters[0];
+    assert_eq!((chapter.from_ns, chapter.to_ns), (SECOND, 4 * SECOND));
+}
+
+#[test]
+fn an_open_connection_whose_close_is_overdue_is_found_where_keepalive_is_off() {
+    let opened = |how, keepalive| {
+        let sourced = |value| Sourced { value, origin: Origin::Sysctl };
+        let probes = Sourced { value: 9, origin: Origin::Sysctl };
+        let settings = Settings { keepalive, time_s: sourced(7200), intvl_s: sourced(75), probes, user_timeout_ms: 0 };
+        let connection = Connection { settings: Some(settings), ..connection() };
+        Body::Open(connection, Open { how, connect_us: None })
+    };
+    let found = |how, keepalive, second| {
+        let told = [opened(how, keepalive), http(Line::Request(Method::Get), 0, None), http(Line::Response(200), 0, Some(5))];
+        history(told).http_findings(second * SECOND).to_string()
+    };
+    assert_eq!(found(How::Connect, false, 10), "zombie-uncovered");
+    assert_eq!([found(How::Connect, false, 9), found(How::Connect, true, 10), found(How::Accept, false, 10)], [""; 3]);
 }

@@ -2,6 +2,7 @@ use super::{
     Cause::{ConnectionClose, IdleTimeout, MaxRequests, Race},
     *,
 };
+use crate::model::settings::{Origin, Settings, Sourced};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -36,9 +37,9 @@ fn told(passed: &[Passed]) -> (Option<Cause>, u32, u32) {
     let told = |mirrored: bool| {
         let mut exchange = Exchange::default();
         for passed in passed {
-            exchange.note(&Passed { left: passed.left != mirrored, ..*passed });
+            exchange.note(0, &Passed { left: passed.left != mirrored, ..*passed });
         }
-        let end = exchange.end(None).unwrap();
+        let end = exchange.end(&Around::default()).unwrap();
         (end.cause, end.requests, end.responses)
     };
     assert_eq!(told(false), told(true));
@@ -100,38 +101,156 @@ fn http_1_0_closes_unless_it_says_keep_alive() {
 #[test]
 fn an_interim_response_is_not_the_answer_and_an_upgrade_ends_http() {
     let mut exchange = Exchange::default();
-    exchange.note(&get(0));
-    let n = |passed| exchange.note(&passed).map(|http| http.n);
+    exchange.note(0, &get(0));
+    let n = |passed| exchange.note(0, &passed).map(|http| http.n);
     let numbers = [response(100, Promise::default()), response(200, Promise::default())].map(n);
     assert_eq!(numbers, [Some(1), Some(1)]);
-    exchange.note(&get(10));
-    exchange.note(&response(101, Promise::default()));
-    assert_eq!(exchange.note(&get(20)), None);
-    exchange.note(&fin(false, 100, 9 * SECOND));
-    let end = exchange.end(Some(300)).unwrap();
-    assert_eq!((end.cause, end.requests, end.handshakes_saved(), end.saved_us), (None, 2, 1, Some(300)));
+    exchange.note(0, &get(10));
+    exchange.note(0, &response(101, Promise::default()));
+    assert_eq!(exchange.note(0, &get(20)), None);
+    exchange.note(0, &fin(false, 100, 9 * SECOND));
+    let end = exchange.end(&Around { connect_us: Some(300), ..Around::default() }).unwrap();
+    let saved = Some(Saved { us: 300, from: SavedFrom::Connection });
+    assert_eq!((end.cause, end.requests, end.handshakes_saved(), end.saved), (None, 2, 1, saved));
 }
 
 #[test]
 fn without_a_message_nothing_is_said() {
     let mut exchange = Exchange::default();
-    exchange.note(&fin(true, 0, 0));
-    assert_eq!((exchange.end(Some(1)), exchange.why()), (None, None));
+    exchange.note(0, &fin(true, 0, 0));
+    assert_eq!(exchange.end(&Around { connect_us: Some(1), ..Around::default() }), None);
 }
 
 #[test]
 fn what_was_said_and_what_was_done_stand_side_by_side() {
     let mut exchange = Exchange::default();
     for passed in [get(0), response(200, promise(5, 100)), get(100), fin(false, 100, 5_000_400_000)] {
-        exchange.note(&passed);
+        exchange.note(0, &passed);
     }
     let why =
         "HTTP: the server closed it after 5.000 s without a message, having said timeout=5, max=100; a request met the close";
-    assert_eq!(exchange.why().as_deref(), Some(why));
+    assert_eq!(exchange.why(&Around::default()), why);
 }
 
 #[test]
 fn tokens_are_listed() {
     assert_eq!(Tokens { close: false, keep_alive: true, upgrade: true }.to_string(), "keep-alive, upgrade");
     assert_eq!(Tokens::default().to_string(), "");
+}
+
+/// What was found on the client's host, whose keepalive comes after so many seconds, or is off.
+fn found(passed: &[(u64, Passed)], time_s: Option<i32>, at_ns: u64) -> (String, String) {
+    let mut exchange = Exchange::default();
+    for (at_ns, passed) in passed {
+        exchange.note(*at_ns, passed);
+    }
+    let sourced = |value| Sourced { value, origin: Origin::Sysctl };
+    let settings = Settings {
+        keepalive: time_s.is_some(),
+        time_s: sourced(time_s.unwrap_or(7200)),
+        intvl_s: sourced(75),
+        probes: Sourced { value: 9, origin: Origin::Sysctl },
+        user_timeout_ms: 0,
+    };
+    let around = Around { settings: Some(settings), at_ns, ..Around::default() };
+    (exchange.end(&around).unwrap().findings.to_string(), exchange.why(&around))
+}
+
+fn after_idling(passed: Passed, idle_ns: u64) -> Passed {
+    Passed { idle_ns: Some(idle_ns), ..passed }
+}
+
+#[test]
+fn a_server_that_closes_earlier_than_it_said_breaks_its_promise() {
+    let closed = |idle, extra: &[Passed]| {
+        let all = [&[get(0), response(200, promise(5, None))], extra, &[fin(false, 200, idle)]].concat();
+        found(&all.into_iter().map(|passed| (0, passed)).collect::<Vec<_>>(), Some(1), 0)
+    };
+    let (findings, why) = closed(2 * SECOND, &[]);
+    assert_eq!(findings, "promise-broken");
+    assert!(why.ends_with("having said timeout=5; that is earlier than it had promised"), "{why}");
+    assert_eq!(closed(4 * SECOND, &[]).0, "");
+    // What was announced is no surprise.
+    let last = Message { connection: Tokens { close: true, ..Tokens::default() }, ..message(Line::Response(200)) };
+    assert_eq!(closed(0, &[get(10), said(last, false)]).0, "");
+}
+
+#[test]
+fn more_answers_than_were_promised_break_the_promise_of_the_server_and_more_requests_that_of_the_client() {
+    let exchanges = |count: u32, promised: fn(u32) -> Option<u32>| {
+        let exchange = |n: u32| [(0, get(n)), (0, response(200, Promise { timeout_s: None, max: promised(n) }))];
+        found(&(0..count).flat_map(exchange).collect::<Vec<_>>(), Some(1), 0)
+    };
+    assert_eq!(exchanges(4, |_| Some(3)).0, "", "three more than the first, by one reading");
+    assert_eq!(exchanges(5, |_| Some(3)).0, "promise-broken, reuse-beyond-promise");
+    assert_eq!(exchanges(4, |n| 3_u32.checked_sub(n)).0, "");
+    let why = exchanges(5, |n| (n == 0).then_some(3)).1;
+    let ends = "; the server answered 5 requests, more than it had promised; the client asked 5 times, more than it was allowed";
+    assert!(why.ends_with(ends), "{why}");
+}
+
+#[test]
+fn a_client_that_asks_when_the_timeout_is_over_races_the_close() {
+    let asked = |idle| {
+        let all = [get(0), response(200, promise(5, None)), after_idling(get(100), idle), response(200, promise(5, None))];
+        found(&all.map(|passed| (0, passed)), Some(1), 0)
+    };
+    let (findings, why) = asked(5 * SECOND);
+    assert_eq!(findings, "reuse-beyond-promise");
+    assert!(why.ends_with("; the client asked again after 5.000 s, when timeout=5 was over"), "{why}");
+    assert_eq!(asked(5 * SECOND - 1).0, "");
+    // What comes late to the server may have been sent in time.
+    let mut exchange = Exchange::default();
+    let all = [get(0), response(200, promise(5, None)), after_idling(get(100), 6 * SECOND)];
+    all.iter().for_each(|passed| _ = exchange.note(0, &Passed { left: !passed.left, ..*passed }));
+    assert!(exchange.end(&Around::default()).unwrap().findings.is_empty());
+}
+
+#[test]
+fn keepalive_that_comes_after_https_timeout_never_acts() {
+    let closed = |time_s| {
+        let all = [get(0), response(200, Promise::default()), fin(false, 100, 60 * SECOND)];
+        found(&all.map(|passed| (0, passed)), time_s, 0)
+    };
+    let (findings, why) = closed(Some(7200));
+    assert_eq!(findings, "keepalive-never-acts");
+    assert!(why.ends_with("; TCP keepalive, at 7200 s, could never act"), "{why}");
+    assert_eq!([closed(Some(60)).0, closed(None).0], ["", ""]);
+}
+
+#[test]
+fn a_close_that_was_due_and_did_not_come_is_a_zombie_that_nobody_watches() {
+    let silent = |time_s, at_ns| {
+        let all = [(0, get(0)), (SECOND, response(200, promise(5, None)))];
+        found(&all, time_s, at_ns)
+    };
+    let (findings, why) = silent(None, 60 * SECOND);
+    assert_eq!(findings, "zombie-uncovered");
+    assert!(why.starts_with("HTTP: no message for 59.000 s, having said timeout=5; the server's close was due"), "{why}");
+    assert_eq!([silent(None, 7 * SECOND).0, silent(Some(7200), 60 * SECOND).0], ["", ""]);
+}
+
+#[test]
+fn a_server_that_always_says_how_many_it_answers_in_all_is_used_up_by_them() {
+    let last = Message {
+        connection: Tokens { close: true, ..Tokens::default() },
+        promise: promise(5, 3),
+        ..message(Line::Response(200))
+    };
+    let told_of = |count: u32| {
+        let exchanges = (1..count).flat_map(|n| [get(n), response(200, promise(5, 3))]);
+        let passed: Vec<Passed> = exchanges.chain([get(count), said(last, false), fin(false, 100, 0)]).collect();
+        told(&passed).0
+    };
+    assert_eq!([told_of(3), told_of(2)], [Some(MaxRequests), Some(ConnectionClose)]);
+}
+
+#[test]
+fn what_reuse_saved_is_measured_by_its_own_handshake_or_by_that_of_another_one() {
+    let mut exchange = Exchange::default();
+    (0..3).for_each(|n| _ = exchange.note(0, &get(n)));
+    let saved = |connect_us, peer_us| exchange.end(&Around { connect_us, peer_us, ..Around::default() }).unwrap().saved;
+    assert_eq!(saved(Some(100), Some(7)), Some(Saved { us: 200, from: SavedFrom::Connection }));
+    assert_eq!(saved(None, Some(7)), Some(Saved { us: 14, from: SavedFrom::Peer }));
+    assert_eq!(saved(None, None), None);
 }

@@ -8,7 +8,8 @@ use serde_with::skip_serializing_none;
 use crate::{
     model::{
         event::{Family, Place, Reply, Via},
-        history::{Chapter, History, Tally, Timeline, What},
+        history::{Chapter, History, Spoken, Tally, Timeline, What},
+        http::{self, Method, Promise},
         ledger::Ledger,
         report::{Gap, Report, Run, Told},
         settings::Settings,
@@ -16,7 +17,7 @@ use crate::{
     },
     output::{
         harmless::json_line,
-        json::{Origins, SCHEMA, wall_time},
+        json::{Origins, SCHEMA, names, wall_time},
     },
 };
 
@@ -81,6 +82,14 @@ struct HistoryLine<'a> {
     unanswered: u32,
     pending: u32,
 
+    http: Option<&'static str>,
+    requests: Option<u32>,
+    responses: Option<u32>,
+    handshakes_saved: Option<u32>,
+    saved_us: Option<u64>,
+    saved_from: Option<&'static str>,
+    findings: Option<Vec<&'static str>>,
+
     #[serde(flatten)]
     settings: Option<InForce>,
     chapters: Vec<ChapterLine>,
@@ -127,6 +136,13 @@ struct ChapterLine {
     of: Option<u32>,
     dropped_locally: Option<u32>,
     reply: Option<ReplyLine>,
+    requests: Option<u32>,
+    responses: Option<u32>,
+    method: Option<&'static str>,
+    status: Option<u16>,
+    timeout_s: Option<u32>,
+    max: Option<u32>,
+    idle_before_ms: Option<u64>,
     outcome: Option<&'static str>,
     times: Option<u32>,
     via: Option<&'static str>,
@@ -158,6 +174,7 @@ fn history<'a>(Told { run, history, cgroup }: &'a Told, of: &'a Run) -> HistoryL
     let owner = history.owner();
     let Tally { answered, unanswered, pending } = history.tally;
     let Timeline { chapters, omitted, gap } = history.timeline();
+    let http = history.http();
     let History { id, family, how, opened_ns, last_ns, verdict, errno, .. } = history;
     HistoryLine {
         event: "history",
@@ -190,6 +207,13 @@ fn history<'a>(Told { run, history, cgroup }: &'a Told, of: &'a Run) -> HistoryL
         answered,
         unanswered,
         pending,
+        http: http.and_then(|http| Some(http.cause?.name())),
+        requests: http.map(|http| http.requests),
+        responses: http.map(|http| http.responses),
+        handshakes_saved: http.map(http::End::handshakes_saved),
+        saved_us: http.and_then(|http| Some(http.saved?.us)),
+        saved_from: http.and_then(|http| Some(http.saved?.from.name())),
+        findings: names(history.http_findings(of.until_ns())),
         settings: history.settings().map(InForce::from),
         chapters: chapters.iter().map(|chapter| self::chapter(chapter, at)).collect(),
         omitted_chapters: (omitted > 0).then_some(omitted),
@@ -226,6 +250,19 @@ fn chapter(Chapter { from_ns, to_ns, what }: &Chapter, at: impl Fn(u64) -> Strin
             settings: to.map(InForce::from),
             ..ChapterLine::default()
         },
+        What::Http(Spoken { idle_before_ms, requests, responses, method, status, promise: Promise { timeout_s, max } }) => {
+            ChapterLine {
+                what: "http",
+                requests: Some(*requests),
+                responses: Some(*responses),
+                method: method.map(Method::name),
+                status: *status,
+                timeout_s: *timeout_s,
+                max: *max,
+                idle_before_ms: *idle_before_ms,
+                ..ChapterLine::default()
+            }
+        }
     };
     ChapterLine { from: at(*from_ns), to: at(*to_ns), ..line }
 }
@@ -241,6 +278,8 @@ struct Summary<'a> {
     connections: u64,
     ended: u64,
     verdicts: BTreeMap<&'static str, u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    http: BTreeMap<&'static str, u64>,
     histories: usize,
     more: u64,
     fine: u64,
@@ -271,7 +310,7 @@ enum GapLine<'a> {
 }
 
 fn summary(report: &Report) -> Summary<'_> {
-    let Report { runs, connections, verdicts, histories, more, fine } = report;
+    let Report { runs, connections, verdicts, causes, histories, more, fine } = report;
     let mut lost = BTreeMap::new();
     for (place, count) in runs.iter().flat_map(|run| &run.ledger.lost) {
         *lost.entry(place.name()).or_default() += count;
@@ -285,6 +324,7 @@ fn summary(report: &Report) -> Summary<'_> {
         connections: *connections,
         ended: verdicts.values().sum(),
         verdicts: verdicts.iter().map(|(verdict, count)| (verdict.name(), *count)).collect(),
+        http: causes.iter().map(|(cause, count)| (cause.name(), *count)).collect(),
         histories: histories.len(),
         more: *more,
         fine: *fine,
@@ -292,8 +332,10 @@ fn summary(report: &Report) -> Summary<'_> {
     }
 }
 
-fn run(Run { start, started_ns, ledger, gaps }: &Run) -> RunLine<'_> {
-    let Ledger { events, lost, connections: _, verdicts: _, first_ns: _, last_ns } = ledger;
+fn run(run: &Run) -> RunLine<'_> {
+    let until_ns = run.until_ns();
+    let Run { start, started_ns, ledger, gaps } = run;
+    let Ledger { events, lost, .. } = ledger;
     let at = |ns| wall_time(ns, start.wall_offset_ns);
     let by_place = |(place, count): (&Place, &u64)| (place.name(), *count);
     RunLine {
@@ -301,7 +343,7 @@ fn run(Run { start, started_ns, ledger, gaps }: &Run) -> RunLine<'_> {
         kernel: &start.kernel,
         version: &start.version,
         started_at: at(*started_ns),
-        until: at(*last_ns.max(started_ns)),
+        until: at(until_ns),
         events: *events,
         lost: ledger.lost(),
         lost_where: lost.iter().map(by_place).collect(),
@@ -336,12 +378,16 @@ mod tests {
             r#""last_at":"1970-01-01T00:00:06.250000007Z","last_mono_ns":6250000007,"verdict":"keepalive-timeout","#,
             r#""errno":"ETIMEDOUT","#,
             r#""why":"3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection","#,
-            r#""probes_sent":2,"answered":1,"unanswered":1,"pending":0,"keepalive":true,"time_s":1,"intvl_s":1,"#,
+            r#""probes_sent":2,"answered":1,"unanswered":1,"pending":0,"http":"idle-timeout","requests":3,"#,
+            r#""responses":3,"handshakes_saved":2,"saved_us":624,"saved_from":"connection","#,
+            r#""findings":["promise-broken","keepalive-never-acts"],"keepalive":true,"time_s":1,"intvl_s":1,"#,
             r#""probes":3,"user_timeout_ms":0,"origin":{"time":"socket","intvl":"socket","probes":"sysctl"},"#,
             r#""chapters":[{"what":"settings","from":"1970-01-01T00:00:03.000000007Z","#,
             r#""to":"1970-01-01T00:00:03.000000007Z","via":"setsockopt","by_pid":812,"by_comm":"app","#,
             r#""keepalive":true,"time_s":1,"intvl_s":1,"probes":3,"user_timeout_ms":0,"origin":{"time":"socket","#,
-            r#""intvl":"socket","probes":"sysctl"}},{"what":"settings","from":"1970-01-01T00:00:04.200000007Z","#,
+            r#""intvl":"socket","probes":"sysctl"}},{"what":"http","from":"1970-01-01T00:00:03.500000007Z","#,
+            r#""to":"1970-01-01T00:00:03.502000007Z","requests":1,"responses":1,"method":"GET","status":200,"#,
+            r#""timeout_s":5,"max":98,"idle_before_ms":1500},{"what":"settings","from":"1970-01-01T00:00:04.200000007Z","#,
             r#""to":"1970-01-01T00:00:04.200000007Z","via":"sysctl","waited_ms":100,"by_pid":77,"by_comm":"sysctl","#,
             r#""keepalive":true,"time_s":1,"intvl_s":1,"probes":3,"user_timeout_ms":0,"origin":{"time":"socket","#,
             r#""intvl":"socket","probes":"sysctl"}},{"what":"round","from":"1970-01-01T00:00:05.000000007Z","#,
@@ -359,7 +405,7 @@ mod tests {
             r#""chapters":[]}"#,
             "\n",
             r#"{"event":"report","schema":1,"events":15,"lost":7,"lost_where":{"ring-buffer":7},"connections":1,"#,
-            r#""ended":1,"verdicts":{"keepalive-timeout":1},"histories":2,"more":0,"fine":0,"runs":[{"host":"db1","#,
+            r#""ended":1,"verdicts":{"keepalive-timeout":1},"http":{"idle-timeout":1},"histories":2,"more":0,"fine":0,"runs":[{"host":"db1","#,
             r#""kernel":"6.18.15","version":"0.1.0","started_at":"1970-01-01T00:00:01.000000007Z","#,
             r#""until":"1970-01-01T00:00:08.000000007Z","events":15,"lost":7,"lost_where":{"ring-buffer":7},"#,
             r#""gaps":[{"kind":"unfinished","file":"db1.kat","torn_bytes":3}]}]}"#,

@@ -26,7 +26,7 @@ use crate::{
 const STYLE: &str = include_str!("../../../templates/report/page.css");
 const SCRIPT: &str = include_str!("../../../templates/report/page.js");
 /// What the page's own policy lets in: this style and this script, and nothing else from anywhere. A test holds them true.
-const STYLE_HASH: &str = "sha256-Im/OCVhkVy+30fLpv3OuYVzZXpp1S6zP6neC3IxIkGw=";
+const STYLE_HASH: &str = "sha256-d3oRUE10NABgWODcGKRCJ9yLQa8S7JVlaujUAE5SoGQ=";
 const SCRIPT_HASH: &str = "sha256-xYX2sMxr0+tGj6D4cm9TxVL/HHZdzcS1Lmo5XA6YPmg=";
 
 /// So many runs, and so many gaps of a run, are named one by one.
@@ -71,6 +71,8 @@ struct Head {
     runs: Vec<RunRow>,
     more_runs: usize,
     bars: Vec<Bar>,
+    /// What HTTP had to do with it, and how often.
+    causes: Vec<(&'static str, String)>,
     several: bool,
     told: String,
     left_out: Vec<String>,
@@ -98,7 +100,7 @@ struct Bar {
 
 impl Head {
     fn of(report: &Report) -> Self {
-        let Report { runs, connections, verdicts, histories, more: _, fine: _ } = report;
+        let Report { runs, connections, verdicts, causes, histories, more: _, fine: _ } = report;
         let mut hosts: Vec<&str> = runs.iter().map(|run| run.start.host.as_str()).collect();
         hosts.sort_unstable();
         hosts.dedup();
@@ -126,6 +128,7 @@ impl Head {
             runs: runs.iter().take(NAMED).map(RunRow::of).collect(),
             more_runs: runs.len().saturating_sub(NAMED),
             bars: bars(*connections, verdicts),
+            causes: causes.iter().map(|(cause, count)| (cause.name(), number(*count))).collect(),
             several: runs.len() > 1,
             told: number(histories.len() as u64),
             left_out: left_out(report),
@@ -134,8 +137,9 @@ impl Head {
 }
 
 impl RunRow {
-    fn of(Run { start, started_ns, ledger, gaps }: &Run) -> Self {
-        let until_ns = ledger.last_ns.max(*started_ns);
+    fn of(run: &Run) -> Self {
+        let Run { start, started_ns, ledger, gaps } = run;
+        let until_ns = run.until_ns();
         let [from, until] = [*started_ns, until_ns].map(|ns| super::wall(ns, start, &TimeZone::UTC, "%Y-%m-%d %H:%M:%S"));
         let mut named: Vec<String> = gaps.iter().take(NAMED).map(text::gap).collect();
         if gaps.len() > NAMED {

@@ -7,7 +7,8 @@ use super::Clock;
 use crate::{
     model::{
         event::{Reply, Stop, Via},
-        history::{Chapter, History, Timeline, What},
+        history::{Chapter, History, Spoken, Timeline, What},
+        http::{Cause, Method},
         report::{Gap, Report, Run, Told},
         units::{counted, seconds, short},
         verdict::Verdict,
@@ -36,6 +37,9 @@ pub(in crate::output) fn write(report: &Report, clock: &Clock, bad: (&str, &str)
     let (events, lost) = (counted(report.events(), "event"), report.lost());
     writeln!(out, "{events}, {lost} lost; {}", ended(report.connections, &report.verdicts))?;
     counts(&report.verdicts, out)?;
+    for (cause, count) in &report.causes {
+        writeln!(out, "{count:>8}  HTTP {}", cause.name())?;
+    }
     let several = report.runs.len() > 1;
     for Told { run, history, cgroup: _ } in &report.histories {
         writeln!(out)?;
@@ -63,8 +67,8 @@ fn counts(verdicts: &BTreeMap<Verdict, u64>, out: &mut Vec<u8>) -> Result<()> {
 
 /// `db1, Linux 6.18.15: 2026-11-28 10:00:00.000 to 10:12:31.120 (751.120 s)`, and what is missing.
 fn run(run: &Run, clock: &Clock, out: &mut Vec<u8>) -> Result<()> {
-    let Run { start, started_ns, ledger, gaps } = run;
-    let until_ns = ledger.last_ns.max(*started_ns);
+    let Run { start, started_ns, ledger: _, gaps } = run;
+    let until_ns = run.until_ns();
     let span = seconds(i64::try_from((until_ns - started_ns) / 1_000_000).unwrap_or(i64::MAX));
     let [from, until] = [*started_ns, until_ns].map(|ns| clock.moment(ns, start));
     let (host, kernel) = (escape(&start.host), escape(&start.kernel));
@@ -117,9 +121,11 @@ fn story(
 ) -> Result<()> {
     let owner = history.owner().map_or_else(|| "-".to_owned(), |owner| detail::named(owner.task));
     let ended = outcome(history);
-    let (bad, plain) = if history.verdict.is_some_and(|verdict| verdict.is_death()) { (bad, plain) } else { ("", "") };
+    let (bad, plain) = if is_loss(history) { (bad, plain) } else { ("", "") };
+    let findings = history.http_findings(run.until_ns());
+    let findings = if findings.is_empty() { String::new() } else { format!("  ! {findings}") };
     let host = if several { format!("{}  ", escape(&run.start.host)) } else { String::new() };
-    writeln!(out, "{bad}{host}{} > {}  {owner}  {ended}{plain}", history.local(), history.remote())?;
+    writeln!(out, "{bad}{host}{} > {}  {owner}  {ended}{findings}{plain}", history.local(), history.remote())?;
     if let Some(why) = history.why() {
         writeln!(out, "  {}", escape(why))?;
     }
@@ -130,11 +136,18 @@ fn story(
     Ok(())
 }
 
+/// The connection died, or a request met its close.
+pub(in crate::output) fn is_loss(history: &History) -> bool {
+    let met = history.http().is_some_and(|http| http.cause == Some(Cause::Race));
+    met || history.verdict.is_some_and(|verdict| verdict.is_death())
+}
+
 /// How it ended, or that it did not.
 pub(in crate::output) fn outcome(history: &History) -> String {
+    let http = history.http().and_then(|http| http.cause).map_or_else(String::new, |cause| format!(" (HTTP {})", cause.name()));
     match (history.verdict, history.errno) {
-        (Some(verdict), Some(errno)) => format!("{}, {errno}", verdict.name()),
-        (Some(verdict), None) => verdict.name().to_owned(),
+        (Some(verdict), Some(errno)) => format!("{}{http}, {errno}", verdict.name()),
+        (Some(verdict), None) => format!("{}{http}", verdict.name()),
         (None, _) if history.tally.pending > 0 => format!("open, {} unanswered", counted(history.tally.pending.into(), "probe")),
         (None, _) => "open".to_owned(),
     }
@@ -195,7 +208,27 @@ pub(in crate::output) fn chapter(what: &What) -> String {
             let late = if matches!(via, Some(Via::Sysctl { .. })) { "armed-before-sysctl: now " } else { "settings: " };
             format!("{late}{to}{}", detail::changed(*by, *via))
         }
+        What::Http(spoken) => self::spoken(spoken),
     }
+}
+
+/// `HTTP: GET, answered 200, promises timeout 5 s`, or how many there were.
+fn spoken(Spoken { idle_before_ms, requests, responses, method, status, promise }: &Spoken) -> String {
+    let method = method.map_or("request", Method::name);
+    let status = status.map_or_else(|| "?".to_owned(), |status| status.to_string());
+    let what = match (*requests, *responses) {
+        (0, 1) => format!("answered {status}"),
+        (1, 0) => format!("{method}, no answer"),
+        (1, 1) => format!("{method}, answered {status}"),
+        (requests, responses) => {
+            let last = if responses > 0 { format!(", the last {status}") } else { String::new() };
+            let [requests, responses] = [(requests, "request"), (responses, "response")].map(|(n, what)| counted(n.into(), what));
+            format!("{requests}, {responses}{last}")
+        }
+    };
+    let idle =
+        idle_before_ms.filter(|ms| *ms >= 1000).map_or_else(String::new, |ms| format!(", idle {} before", seconds(ms as i64)));
+    format!("HTTP: {what}{}{idle}", detail::promised(promise))
 }
 
 #[cfg(test)]
@@ -229,10 +262,11 @@ mod tests {
 db1, Linux 6.18.15: 1970-01-01 00:00:01.000+00:00 to 1970-01-01 00:00:09.500+00:00, 8.500 s
 12 events, 0 lost; 1 connection, 0 of them ended
 
-<10.0.0.5:51334 > 10.0.0.9:5432  app[812]  keepalive-timeout, ETIMEDOUT>
+<10.0.0.5:51334 > 10.0.0.9:5432  app[812]  keepalive-timeout (HTTP idle-timeout), ETIMEDOUT  ! promise-broken, keepalive-never-acts>
   3 of 3 keepalive probes went unanswered, nothing heard for 4.080 s: the kernel reset the connection
       0.999999  connect in 0.312 ms
       +1.000 s  settings: keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), by app[812]
+      +1.500 s  HTTP: GET, answered 200, promises timeout 5 s, max 98, idle 1.500 s before, until +1.502 s
       +2.200 s  armed-before-sysctl: now keepalive 1 s, 1 s, 3 probes (socket, socket, sysctl), picked up from the sysctl, written 0.100 s before by sysctl[77]
       +3.000 s  probes 1 to 2 of 3, the last answered by ACK after 4.000 ms (to the jiffy), until +3.250 s
       +3.500 s  timer sent nothing: data-in-flight, 1 time

@@ -11,7 +11,7 @@ use crate::model::{
         Body, Changed, ConnId, Connection, End, Event, Family, How, Lost, Open, Outcome, Place, Precision, Probe, ProbeResult,
         Reply, ReplyKind, Reset, Timer, Via,
     },
-    http::{self, Cause, Http, Line, Method, Promise, Tokens},
+    http::{self, Cause, Finding, Findings, Http, Line, Method, Promise, Saved, SavedFrom, Tokens},
     owner::{Comm, Owner, Task},
     settings::{Origin, Settings, Sourced},
     state::State,
@@ -104,8 +104,11 @@ fn connection() -> BoxedStrategy<Connection> {
 }
 
 fn ends() -> BoxedStrategy<End> {
-    let http = (option::of(known::<Cause>()), small(), small(), option::of(number()))
-        .prop_map(|(cause, requests, responses, saved_us)| Box::new(http::End { cause, requests, responses, saved_us }));
+    let saved = (number(), known::<SavedFrom>()).prop_map(|(us, from)| Saved { us, from });
+    let findings = proptest::collection::vec(select(Finding::ALL.to_vec()), 0..4).prop_map(Findings::from_iter);
+    let http = (option::of(known::<Cause>()), small(), small(), option::of(saved), findings).prop_map(
+        |(cause, requests, responses, saved, findings)| Box::new(http::End { cause, requests, responses, saved, findings }),
+    );
     let end = (known::<Verdict>(), option::of(any::<u16>()), small(), small(), option::of(number()), any::<bool>(), text());
     (end, option::of(http))
         .prop_map(|((verdict, errno, probes_sent, unanswered, age_ms, armed_before_sysctl, why), http)| End {

@@ -161,6 +161,11 @@ fn told(Chapter { from_ns, to_ns, what }: &Chapter) -> Stretch {
             let mark = if matches!(via, Some(Via::Sysctl { .. })) { "p" } else { "k" };
             Stretch { class: "set", title, text: String::new(), weight: 2.0, marks: vec![(mark, 0.5)] }
         }
+        What::Http(spoken) => {
+            let marks = asked(spoken.requests.max(spoken.responses), spoken.responses);
+            let text = if spoken.requests > 1 { format!("{} HTTP", spoken.requests) } else { String::new() };
+            Stretch { class: "http", title, text, weight: 1.5 + marks.len() as f64 * 0.7 + took * 0.3, marks }
+        }
     }
 }
 
@@ -175,6 +180,14 @@ fn round(probes: u32, dropped: u32, end: Option<ReplyKind>) -> Vec<(&'static str
             ReplyKind::Reset => "r",
         };
     }
+    marks
+}
+
+/// Requests, the last ones of which had no answer.
+fn asked(requests: u32, responses: u32) -> Vec<(&'static str, f64)> {
+    let mut marks = spread("h", requests, false);
+    let open = usize::try_from(requests.saturating_sub(responses)).unwrap_or(usize::MAX);
+    marks.iter_mut().rev().take(open).for_each(|mark| mark.0 = "u");
     marks
 }
 
@@ -202,13 +215,20 @@ mod tests {
     }
 
     #[test]
+    fn requests_without_an_answer_are_the_last_ones() {
+        assert_eq!(names(&asked(3, 2)), "hhu");
+        assert_eq!(names(&asked(1, 0)), "u");
+        assert_eq!(asked(u32::MAX, 0).len(), MOST as usize / 2);
+    }
+
+    #[test]
     fn stretches_fill_the_width_in_the_order_of_the_story() {
         let Drawing { begin, end, scenes } = Drawing::of(&samples::history());
         assert_eq!((begin, end), ("b", "z"));
         let ends: Vec<f64> = scenes.iter().map(|scene| scene.from + scene.width).collect();
         assert!(ends.is_sorted() && ends.iter().all(|end| *end < 100.2), "{ends:?}");
         let classes: Vec<&str> = scenes.iter().map(|scene| scene.class).filter(|class| !class.is_empty()).collect();
-        assert_eq!(classes, ["set", "set", "bad", "mute"]);
+        assert_eq!(classes, ["set", "http", "set", "bad", "mute"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::{
     model::{
         event::How,
         history::{History, Tally},
+        http,
         owner::Owner,
         report::{Run, Told},
         settings::{Origin, Settings},
@@ -23,7 +24,7 @@ use crate::{
 pub(super) struct HistoryRow {
     verdict: &'static str,
     kind: &'static str,
-    /// The error that the application was given, or that answers are missing right now.
+    /// The error that the application was given, or that answers are missing right now; and what HTTP had to do with it.
     note: Option<String>,
     /// What it is sorted by: rank, opened (ms since 1970), lasted (ms), probes, unanswered.
     keys: String,
@@ -68,8 +69,12 @@ impl HistoryRow {
         let width = lines.iter().map(|(when, _)| when.len()).max().unwrap_or(0);
         Self {
             verdict: history.verdict.map_or("open", Verdict::name),
-            kind: if history.verdict.is_none() && pending > 0 { "danger" } else { kind(history.verdict) },
-            note: history.errno.map(|errno| errno.to_string()).or(waiting),
+            kind: match history.verdict {
+                None if pending > 0 => "danger",
+                verdict if kind(verdict) == "fine" && history.http().is_some_and(http::End::is_bad) => "odd",
+                verdict => kind(verdict),
+            },
+            note: note(history, waiting, run),
             keys: format!("{rank} {opened_ms} {} {sent} {unanswered}", lived / 1_000_000),
             several,
             host: escape(&run.start.host).into_owned(),
@@ -94,6 +99,15 @@ impl HistoryRow {
             story: lines.iter().map(|(when, what)| format!("{when:>width$}  {what}\n")).collect(),
         }
     }
+}
+
+/// What stands below the verdict.
+fn note(history: &History, waiting: Option<String>, run: &Run) -> Option<String> {
+    let errno = history.errno.map(|errno| errno.to_string()).or(waiting);
+    let http = history.http().and_then(|http| http.cause).map(|cause| format!("HTTP {}", cause.name()));
+    let findings = Some(history.http_findings(run.until_ns())).filter(|findings| !findings.is_empty());
+    let words: Vec<String> = [errno, http, findings.map(|findings| format!("! {findings}"))].into_iter().flatten().collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 /// `7200 s, 75 s, 9 probes`, and where that comes from.

@@ -1,0 +1,282 @@
+//! The story of one connection, as far as HTTP goes.
+use super::{Cause, End, Finding, Findings, Http, Line, Message, Passed, Promise, Saved, SavedFrom, What};
+use crate::model::{settings::Settings, units::seconds};
+
+/// A server's clock may tick once a second, and its promise is rounded: it may close so much earlier than it said, nanoseconds. So
+/// much later, a close that did not come is missing.
+pub const SLACK_NS: u64 = 1_000_000_000;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// What was asked, answered and promised.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exchange {
+    /// This host asks.
+    asks: Option<bool>,
+    requests: u32,
+    /// Final ones: no 100 among them.
+    responses: u32,
+    /// The last that was given.
+    promise: Promise,
+    /// Requests that were answered since then.
+    since_promise: u32,
+    /// The first number of requests that was promised: by which response, and how many.
+    most: Option<(u32, u32)>,
+    /// Somebody said that the connection closes after this exchange.
+    closes: bool,
+    /// The connection speaks something else now.
+    upgraded: bool,
+    last_request: Option<u32>,
+    /// When the last message passed, nanoseconds of CLOCK_MONOTONIC.
+    last_ns: u64,
+    /// Sent by this host after so long, nanoseconds, when the server had promised so many seconds.
+    late: Option<(u64, u32)>,
+    close: Option<Close>,
+}
+
+/// Who hung up first, and how things were then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Close {
+    by_server: bool,
+    rst: bool,
+    idle_ns: Option<u64>,
+    /// Requests that had no answer.
+    unanswered: u32,
+    /// A request that the server had not received when it closed.
+    crossed: bool,
+}
+
+/// What is known of the connection beside HTTP, when it ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Around {
+    pub settings: Option<Settings>,
+    /// How long its handshake took, microseconds; and the last one to the same address.
+    pub connect_us: Option<u32>,
+    pub peer_us: Option<u32>,
+    /// Nanoseconds of CLOCK_MONOTONIC.
+    pub at_ns: u64,
+}
+
+impl Exchange {
+    /// Takes in what passed; gives what there is to tell.
+    pub fn note(&mut self, at_ns: u64, Passed { left, idle_ns, what }: &Passed) -> Option<Http> {
+        if self.upgraded {
+            return None;
+        }
+        match what {
+            What::Message(message, seq) => {
+                let http = self.message(message, *seq, *left, *idle_ns);
+                self.last_ns = at_ns;
+                Some(http)
+            }
+            What::Close { rst, ack } => {
+                self.closed(*left, *rst, *ack, *idle_ns);
+                None
+            }
+        }
+    }
+
+    fn message(&mut self, message: &Message, seq: u32, left: bool, idle_ns: Option<u64>) -> Http {
+        let Message { line, is_1_0, connection, promise } = *message;
+        let n = match line {
+            Line::Request(_) => {
+                self.asks.get_or_insert(left);
+                self.requested(seq, left, idle_ns);
+                self.requests
+            }
+            Line::Response(status) => {
+                self.asks.get_or_insert(!left);
+                // Its request may have been before anybody looked.
+                self.requests = self.requests.max(self.responses + 1);
+                let n = self.responses + 1;
+                if (100..200).contains(&status) && status != 101 {
+                    return Http { line, n, connection, promise, idle_before_ms: idle_ns.map(|ns| ns / 1_000_000) };
+                }
+                self.upgraded = status == 101;
+                self.responses = n;
+                self.since_promise += 1;
+                if promise != Promise::default() {
+                    (self.promise, self.since_promise) = (promise, 0);
+                    self.most = self.most.or(promise.max.map(|max| (n, max)));
+                }
+                n
+            }
+        };
+        // A client of HTTP/1.0 must ask for it each time, and is told each time that it has it.
+        self.closes |= connection.close || is_1_0 && !connection.keep_alive && matches!(line, Line::Response(_));
+        Http { line, n, connection, promise, idle_before_ms: idle_ns.map(|ns| ns / 1_000_000) }
+    }
+
+    fn requested(&mut self, seq: u32, left: bool, idle_ns: Option<u64>) {
+        // What comes late may have left in time.
+        if left && self.requests == self.responses {
+            let late = idle_ns.zip(self.promise.timeout_s).filter(|(ns, timeout)| *ns >= u64::from(*timeout) * SECOND_NS);
+            self.late = self.late.or(late);
+        }
+        self.requests += 1;
+        self.last_request = Some(seq);
+        if let Some(close) = &mut self.close {
+            close.crossed |= close.by_server;
+        }
+    }
+
+    fn closed(&mut self, left: bool, rst: bool, ack: u32, idle_ns: Option<u64>) {
+        let Some(asks) = self.asks else { return };
+        if self.close.is_some() {
+            return;
+        }
+        let by_server = left != asks;
+        let unanswered = self.requests - self.responses;
+        // The client's sequence numbers: what the server has received ends where it expects the next.
+        let after = |seq: u32| seq.wrapping_sub(ack).cast_signed() >= 0;
+        let crossed = by_server && unanswered > 0 && self.last_request.is_some_and(after);
+        self.close = Some(Close { by_server, rst, idle_ns, unanswered, crossed });
+    }
+
+    /// What it was in the end; none where no message was seen.
+    pub fn end(&self, around: &Around) -> Option<End> {
+        let (requests, responses) = (self.requests, self.responses);
+        let saved = requests.checked_sub(1)?;
+        let own = around.connect_us.map(|us| (us, SavedFrom::Connection));
+        let saved = own
+            .or(around.peer_us.map(|us| (us, SavedFrom::Peer)))
+            .filter(|_| saved > 0)
+            .map(|(us, from)| Saved { us: u64::from(us) * u64::from(saved), from });
+        Some(End { cause: self.cause(), requests, responses, saved, findings: self.findings(around) })
+    }
+
+    fn cause(&self) -> Option<Cause> {
+        let close = self.close.filter(|_| !self.upgraded)?;
+        if close.crossed {
+            return Some(Cause::Race);
+        }
+        if close.unanswered > 0 {
+            return None;
+        }
+        if close.by_server && self.is_used_up() {
+            return Some(Cause::MaxRequests);
+        }
+        if self.closes {
+            return Some(Cause::ConnectionClose);
+        }
+        (close.by_server && !self.is_early(close)).then_some(Cause::IdleTimeout)
+    }
+
+    /// As many requests were answered as were promised. Some servers count down what is left; some always say how many they
+    /// answer in all.
+    fn is_used_up(&self) -> bool {
+        let Some(max) = self.promise.max else { return false };
+        let again = |(first, most)| first == 1 && most == max && self.responses >= max.max(2) && self.since_promise == 0;
+        let in_all = self.most.is_some_and(again);
+        self.since_promise >= max || in_all
+    }
+
+    /// The server closed earlier than it had said.
+    fn is_early(&self, close: Close) -> bool {
+        let lasted = |timeout: u32| close.idle_ns.is_some_and(|ns| ns + SLACK_NS >= u64::from(timeout) * SECOND_NS);
+        self.promise.timeout_s.is_some_and(|timeout| !lasted(timeout))
+    }
+
+    /// Requests that may be answered, by any reading of what was promised.
+    fn allowed(&self) -> u32 {
+        self.most.map_or(u32::MAX, |(first, most)| first.saturating_add(most))
+    }
+
+    fn findings(&self, around: &Around) -> Findings {
+        let found = [
+            (self.breaks_promise(), Finding::PromiseBroken),
+            (self.reuses_late(), Finding::ReuseBeyondPromise),
+            (self.never_probed(around).is_some(), Finding::KeepaliveNeverActs),
+            (self.zombie_for(around).is_some(), Finding::ZombieUncovered),
+        ];
+        found.into_iter().filter(|(found, _)| *found).map(|(_, finding)| finding).collect()
+    }
+
+    fn breaks_promise(&self) -> bool {
+        let announced = self.closes || self.upgraded || self.is_used_up();
+        let early = self.close.is_some_and(|close| close.by_server && close.idle_ns.is_some() && self.is_early(close));
+        early && !announced || self.responses > self.allowed()
+    }
+
+    fn reuses_late(&self) -> bool {
+        self.asks == Some(true) && (self.late.is_some() || self.requests > self.allowed())
+    }
+
+    /// How long keepalive would have waited, seconds, on a connection that HTTP closed before.
+    fn never_probed(&self, around: &Around) -> Option<i32> {
+        let settings = around.settings.filter(|settings| settings.keepalive)?;
+        let idle_ns = self.close.filter(|close| close.by_server && self.cause() == Some(Cause::IdleTimeout))?.idle_ns?;
+        let time_s = settings.time_s.value;
+        (u64::try_from(time_s).is_ok_and(|time_s| time_s * SECOND_NS > idle_ns)).then_some(time_s)
+    }
+
+    /// How long the server had been silent, nanoseconds, on a connection that it was to close long before.
+    fn zombie_for(&self, around: &Around) -> Option<u64> {
+        let off = around.settings.is_some_and(|settings| !settings.keepalive);
+        let idle = off && self.asks == Some(true) && self.requests == self.responses && !self.upgraded;
+        let timeout = self.promise.timeout_s.filter(|_| idle)?;
+        let silent_ns = match self.close {
+            None => around.at_ns.saturating_sub(self.last_ns),
+            Some(close) => close.idle_ns.filter(|_| !close.by_server)?,
+        };
+        (silent_ns > u64::from(timeout) * SECOND_NS + SLACK_NS).then_some(silent_ns)
+    }
+
+    /// A part of a sentence, for the reason of the connection's end.
+    pub fn why(&self, around: &Around) -> String {
+        let mut why = match self.close {
+            Some(close) => {
+                let who = if close.by_server { "the server" } else { "the client" };
+                let how = if close.rst { "reset it" } else { "closed it" };
+                let idle = close.idle_ns.map_or_else(String::new, |ns| format!(" after {} without a message", after(ns)));
+                format!("HTTP: {who} {how}{idle}")
+            }
+            None => format!("HTTP: no message for {}", after(around.at_ns.saturating_sub(self.last_ns))),
+        };
+        match self.promise {
+            Promise { timeout_s: Some(timeout), max: Some(max) } => why += &format!(", having said timeout={timeout}, max={max}"),
+            Promise { timeout_s: Some(timeout), max: None } => why += &format!(", having said timeout={timeout}"),
+            Promise { timeout_s: None, max: Some(max) } => why += &format!(", having said max={max}"),
+            Promise { timeout_s: None, max: None } => {}
+        }
+        if let Some(close) = self.close {
+            if close.crossed {
+                why += "; a request met the close";
+            } else if close.unanswered > 0 {
+                why += &format!("; {} of {} requests had no answer", close.unanswered, self.requests);
+            } else if self.closes {
+                why += "; it had been announced (Connection: close, or HTTP/1.0)";
+            }
+        }
+        why + &self.faults(around)
+    }
+
+    /// What was wrong, in words.
+    fn faults(&self, around: &Around) -> String {
+        let mut words = String::new();
+        if self.responses > self.allowed() {
+            words += &format!("; the server answered {} requests, more than it had promised", self.responses);
+        } else if self.breaks_promise() {
+            words += "; that is earlier than it had promised";
+        }
+        if let Some((idle_ns, timeout)) = self.late.filter(|_| self.reuses_late()) {
+            words += &format!("; the client asked again after {}, when timeout={timeout} was over", after(idle_ns));
+        } else if self.reuses_late() {
+            words += &format!("; the client asked {} times, more than it was allowed", self.requests);
+        }
+        if let Some(time_s) = self.never_probed(around) {
+            words += &format!("; TCP keepalive, at {time_s} s, could never act");
+        }
+        if let Some(silent_ns) = self.zombie_for(around) {
+            words += &format!(
+                "; the server's close was due and had not come in {}, and keepalive is off: had the server been gone, nobody would have noticed",
+                after(silent_ns)
+            );
+        }
+        words
+    }
+}
+
+fn after(ns: u64) -> String {
+    seconds(i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX))
+}
