@@ -3,6 +3,8 @@
 //! RFC 9112, chapter 9. No byte of a message comes here: only what its head said of the connection.
 use std::fmt;
 
+use super::verdict::Verdict;
+
 /// What a message's head says, as far as it matters to the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -124,6 +126,8 @@ pub struct Exchange {
     promise: Promise,
     /// Requests that were answered since then.
     since_promise: u32,
+    /// The promised number doesn't count down: it is that of all requests, as Node.js means it, and not of those to come.
+    max_is_of_all: bool,
     /// Somebody said that the connection closes after this exchange.
     closes: bool,
     /// The connection speaks something else now.
@@ -142,6 +146,13 @@ struct Close {
     unanswered: u32,
     /// A request that the server had not received when it closed.
     crossed: bool,
+}
+
+impl Close {
+    /// Whether a program hung up. A RST may also be the kernel's, which had waited long enough, or a middlebox's.
+    fn is_of_program(&self, verdict: Verdict) -> bool {
+        !self.rst || matches!(verdict, Verdict::PeerReset | Verdict::LocalAbort)
+    }
 }
 
 /// What HTTP has to do with a connection's end.
@@ -230,13 +241,14 @@ impl Exchange {
                 self.responses = n;
                 self.since_promise += 1;
                 if promise != Promise::default() {
+                    self.max_is_of_all |= promise.max.is_some() && promise.max == self.promise.max;
                     (self.promise, self.since_promise) = (promise, 0);
                 }
                 n
             }
         };
-        // A client of HTTP/1.0 must ask for it each time, and is told each time that it has it.
-        self.closes |= connection.close || is_1_0 && !connection.keep_alive && matches!(line, Line::Response(_));
+        // Who speaks HTTP/1.0 must ask for it each time, and is told each time that it has it.
+        self.closes |= connection.close || is_1_0 && !connection.keep_alive;
         Some(Http { line, n, connection, promise, idle_before_ms: idle_ns.map(|ns| ns / 1_000_000) })
     }
 
@@ -249,27 +261,31 @@ impl Exchange {
         let unanswered = self.requests - self.responses;
         // The client's sequence numbers: what the server has received ends where it expects the next.
         let after = |seq: u32| seq.wrapping_sub(ack).cast_signed() >= 0;
+        // A RST in answer to something says nothing of what was received: its number is 0.
+        let after = |seq: u32| !(rst && ack == 0) && after(seq);
         let crossed = by_server && unanswered > 0 && self.last_request.is_some_and(after);
         self.close = Some(Close { by_server, rst, idle_ns, unanswered, crossed });
     }
 
     /// What it was in the end; none where no message was seen. `connect_us`: how long this connection's handshake took.
-    pub fn end(&self, connect_us: Option<u64>) -> Option<End> {
+    pub fn end(&self, verdict: Verdict, connect_us: Option<u64>) -> Option<End> {
         let (requests, responses) = (self.requests, self.responses);
         let saved = requests.checked_sub(1)?;
         let saved_us = connect_us.map(|us| us * u64::from(saved)).filter(|_| saved > 0);
-        Some(End { cause: self.cause(), requests, responses, saved_us })
+        Some(End { cause: self.cause(verdict), requests, responses, saved_us })
     }
 
-    fn cause(&self) -> Option<Cause> {
-        let close = self.close.filter(|_| !self.upgraded)?;
+    fn cause(&self, verdict: Verdict) -> Option<Cause> {
+        let close = self.close.filter(|close| !self.upgraded && close.is_of_program(verdict))?;
         if close.crossed {
             return Some(Cause::Race);
         }
         if close.unanswered > 0 {
             return None;
         }
-        if close.by_server && self.promise.max.is_some_and(|max| self.since_promise >= max) {
+        let answered = if self.max_is_of_all { self.responses } else { self.since_promise };
+        // Whoever is told that this was the last one may be the first to close.
+        if (close.by_server || self.closes) && self.promise.max.is_some_and(|max| answered >= max) {
             return Some(Cause::MaxRequests);
         }
         if self.closes {
@@ -280,19 +296,27 @@ impl Exchange {
     }
 
     /// One half of a sentence, for the reason of the connection's end.
-    pub fn why(&self) -> Option<String> {
+    pub fn why(&self, verdict: Verdict) -> Option<String> {
         let close = self.close?;
-        let who = if close.by_server { "the server" } else { "the client" };
-        let how = if close.rst { "reset it" } else { "closed it" };
-        let idle = close.idle_ns.map_or_else(String::new, |ns| format!(" after {:.3} s without a message", ns as f64 / 1e9));
-        let mut why = format!("HTTP: {who} {how}{idle}");
+        let by_program = close.is_of_program(verdict);
+        let did = match (by_program, close.by_server, close.rst) {
+            (false, ..) => "neither the client nor the server closed it",
+            (true, true, false) => "the server closed it",
+            (true, true, true) => "the server reset it",
+            (true, false, false) => "the client closed it",
+            (true, false, true) => "the client reset it",
+        };
+        let after = if by_program { " after" } else { "," };
+        let idle = close.idle_ns.map_or_else(String::new, |ns| format!("{after} {:.3} s without a message", ns as f64 / 1e9));
+        let mut why = format!("HTTP: {did}{idle}");
+        let said = if by_program && close.by_server { "having said" } else { "the server having said" };
         match self.promise {
-            Promise { timeout_s: Some(timeout), max: Some(max) } => why += &format!(", having said timeout={timeout}, max={max}"),
-            Promise { timeout_s: Some(timeout), max: None } => why += &format!(", having said timeout={timeout}"),
-            Promise { timeout_s: None, max: Some(max) } => why += &format!(", having said max={max}"),
+            Promise { timeout_s: Some(timeout), max: Some(max) } => why += &format!(", {said} timeout={timeout}, max={max}"),
+            Promise { timeout_s: Some(timeout), max: None } => why += &format!(", {said} timeout={timeout}"),
+            Promise { timeout_s: None, max: Some(max) } => why += &format!(", {said} max={max}"),
             Promise { timeout_s: None, max: None } => {}
         }
-        if close.crossed {
+        if close.crossed && by_program {
             why += "; a request met the close";
         } else if close.unanswered > 0 {
             why += &format!("; {} of {} requests had no answer", close.unanswered, self.requests);

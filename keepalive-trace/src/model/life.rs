@@ -190,8 +190,8 @@ impl Life {
         };
         let verdict = judge::judge(&evidence);
         let mut why = judge::why(verdict, &evidence);
-        let http = self.exchange().and_then(|exchange| exchange.end(history.connect_us().map(u64::from)));
-        if let Some(half) = self.exchange().filter(|_| http.is_some()).and_then(Exchange::why) {
+        let http = self.exchange().and_then(|exchange| exchange.end(verdict, history.connect_us().map(u64::from)));
+        if let Some(half) = self.exchange().filter(|_| http.is_some()).and_then(|exchange| exchange.why(verdict)) {
             why += "; ";
             why += &half;
         }

@@ -2,6 +2,7 @@ use super::{
     Cause::{ConnectionClose, IdleTimeout, MaxRequests, Race},
     *,
 };
+use crate::model::verdict::Verdict;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -38,7 +39,7 @@ fn told(passed: &[Passed]) -> (Option<Cause>, u32, u32) {
         for passed in passed {
             exchange.note(&Passed { left: passed.left != mirrored, ..*passed });
         }
-        let end = exchange.end(None).unwrap();
+        let end = exchange.end(Verdict::PeerClose, None).unwrap();
         (end.cause, end.requests, end.responses)
     };
     assert_eq!(told(false), told(true));
@@ -81,20 +82,70 @@ fn a_server_that_gives_no_answer_to_what_it_has_received_is_no_race() {
 }
 
 #[test]
+fn a_reset_that_is_no_program_s_is_not_http_s() {
+    let reset = |left, ack| Passed { left, idle_ns: Some(5 * SECOND), what: What::Close { rst: true, ack } };
+    let end = |passed: &[Passed], verdict| {
+        let mut exchange = Exchange::default();
+        for passed in passed {
+            exchange.note(passed);
+        }
+        (exchange.end(verdict, None).unwrap().cause, exchange.why(verdict).unwrap())
+    };
+    let idle = [get(0), response(200, promise(5, None)), reset(false, 100)];
+    let (cause, why) = end(&idle, Verdict::PeerResetOnProbe);
+    assert_eq!(cause, None);
+    assert_eq!(
+        why,
+        "HTTP: neither the client nor the server closed it, 5.000 s without a message, the server having said timeout=5"
+    );
+    let (cause, why) = end(&idle, Verdict::PeerReset);
+    assert_eq!(cause, Some(IdleTimeout));
+    assert_eq!(why, "HTTP: the server reset it after 5.000 s without a message, having said timeout=5");
+    for verdict in [Verdict::KeepaliveTimeout, Verdict::UserTimeout, Verdict::AdminKill] {
+        assert_eq!(end(&idle, verdict).0, None, "{verdict:?}");
+    }
+    // The FIN was the program's, whatever came then.
+    let closed = [get(0), response(200, promise(5, None)), fin(false, 100, 5 * SECOND)];
+    assert_eq!(end(&closed, Verdict::KeepaliveTimeout).0, Some(IdleTimeout));
+    // In answer to a request, whose number would be after 0 or before.
+    for seq in [1, 1 << 31] {
+        let asked = [get(0), response(200, promise(5, None)), get(seq), reset(false, 0)];
+        assert_eq!(end(&asked, Verdict::PeerReset).0, None);
+        let unread = [get(0), response(200, promise(5, None)), get(seq), reset(false, seq)];
+        assert_eq!(end(&unread, Verdict::PeerReset).0, Some(Race));
+    }
+}
+
+#[test]
 fn as_many_requests_as_were_promised_are_answered() {
     let passed = [get(0), response(200, promise(5, 2)), get(10), response(200, promise(None, None)), get(20)];
     let whole = [&passed[..], &[response(200, Promise::default()), fin(false, 30, 0)]].concat();
     assert_eq!(told(&whole), (Some(MaxRequests), 3, 3));
     let short = [&passed[..4], &[fin(false, 30, 6 * SECOND)]].concat();
     assert_eq!(told(&short).0, Some(IdleTimeout));
+
+    // Node.js names the same number each time, and says `close` with the last.
+    let last = Message { connection: Tokens { close: true, ..Tokens::default() }, ..message(Line::Response(200)) };
+    let two = [get(0), response(200, promise(5, 3)), get(10), response(200, promise(5, 3))];
+    for by_client in [false, true] {
+        let whole = [&two[..], &[get(20), said(last, false), fin(by_client, 30, 0)]].concat();
+        assert_eq!(told(&whole), (Some(MaxRequests), 3, 3));
+    }
+    assert_eq!(told(&[&two[..], &[fin(false, 30, 5 * SECOND)]].concat()).0, Some(IdleTimeout));
+    assert_eq!(told(&[&two[..], &[fin(true, 30, SECOND)]].concat()).0, None);
 }
 
 #[test]
 fn http_1_0_closes_unless_it_says_keep_alive() {
-    let old = |connection| Message { is_1_0: true, connection, ..message(Line::Response(200)) };
-    let passed = |connection| told(&[get(0), said(old(connection), false), fin(false, 10, 5 * SECOND)]).0;
-    assert_eq!(passed(Tokens::default()), Some(ConnectionClose));
-    assert_eq!(passed(Tokens { keep_alive: true, ..Tokens::default() }), Some(IdleTimeout));
+    let old = |line, connection| Message { is_1_0: true, connection, ..message(line) };
+    let server = |connection| told(&[get(0), said(old(Line::Response(200), connection), false), fin(false, 10, 5 * SECOND)]).0;
+    // A server that knows more may answer with its own version, and no word of the connection.
+    let request = |connection| said(old(Line::Request(Method::Get), connection), true);
+    let client = |connection| told(&[request(connection), response(200, Promise::default()), fin(false, 10, 5 * SECOND)]).0;
+    for passed in [&server as &dyn Fn(Tokens) -> Option<Cause>, &client] {
+        assert_eq!(passed(Tokens::default()), Some(ConnectionClose));
+        assert_eq!(passed(Tokens { keep_alive: true, ..Tokens::default() }), Some(IdleTimeout));
+    }
 }
 
 #[test]
@@ -108,7 +159,7 @@ fn an_interim_response_is_not_the_answer_and_an_upgrade_ends_http() {
     exchange.note(&response(101, Promise::default()));
     assert_eq!(exchange.note(&get(20)), None);
     exchange.note(&fin(false, 100, 9 * SECOND));
-    let end = exchange.end(Some(300)).unwrap();
+    let end = exchange.end(Verdict::PeerClose, Some(300)).unwrap();
     assert_eq!((end.cause, end.requests, end.handshakes_saved(), end.saved_us), (None, 2, 1, Some(300)));
 }
 
@@ -116,7 +167,7 @@ fn an_interim_response_is_not_the_answer_and_an_upgrade_ends_http() {
 fn without_a_message_nothing_is_said() {
     let mut exchange = Exchange::default();
     exchange.note(&fin(true, 0, 0));
-    assert_eq!((exchange.end(Some(1)), exchange.why()), (None, None));
+    assert_eq!((exchange.end(Verdict::LocalClose, Some(1)), exchange.why(Verdict::LocalClose)), (None, None));
 }
 
 #[test]
@@ -127,7 +178,15 @@ fn what_was_said_and_what_was_done_stand_side_by_side() {
     }
     let why =
         "HTTP: the server closed it after 5.000 s without a message, having said timeout=5, max=100; a request met the close";
-    assert_eq!(exchange.why().as_deref(), Some(why));
+    assert_eq!(exchange.why(Verdict::PeerClose).as_deref(), Some(why));
+
+    // The promise is the server's, whoever closes.
+    let mut exchange = Exchange::default();
+    for passed in [get(0), response(200, promise(5, None)), fin(true, 0, SECOND)] {
+        exchange.note(&passed);
+    }
+    let why = "HTTP: the client closed it after 1.000 s without a message, the server having said timeout=5";
+    assert_eq!(exchange.why(Verdict::PeerClose).as_deref(), Some(why));
 }
 
 #[test]
