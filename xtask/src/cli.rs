@@ -13,7 +13,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Task {
     /// Bring what building and testing need: rust-src, bpf-linker, QEMU, busybox, kernels; pyarrow, DuckDB and ClickHouse, Chromium,
-    /// tshark
+    /// tshark, and servers and clients of HTTP
     Setup(SetupOptions),
     /// Build the static release binary into target/dist
     Build,
@@ -103,6 +103,9 @@ pub struct VmOptions {
     /// Put a file of this machine into the guest; may be repeated
     #[arg(long = "file", value_name = "HOST=GUEST")]
     pub files: Vec<String>,
+    /// Put the servers and clients of HTTP into the guest that the live tests talk to: nginx, Apache, Node.js, Python, curl, Caddy, hey
+    #[arg(long)]
+    pub servers: bool,
     /// Build nothing, and boot with only the given files
     #[arg(long)]
     pub bare: bool,

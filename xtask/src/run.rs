@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     cli::VmOptions,
     guest, kernels, setup,
-    vm::{Clock, Given, Initramfs, Line, MEMORY, Vm},
+    vm::{Clock, Given, Initramfs, Line, MEMORY, MORE_MEMORY, Vm},
 };
 
 /// `cargo xtask vm`
@@ -19,9 +19,13 @@ pub fn command(options: &VmOptions) -> Result<ExitCode> {
     let machine = setup::machine()?;
     let kernel = kernels::provide(&options.kernel)?;
     let clock = if options.real { Clock::Real } else { Clock::Virtual };
-    let initramfs = Initramfs::build(&machine.busybox, &files, &options.command)?;
+    let mut initramfs = Initramfs::build(&machine.busybox, &files, &options.command)?;
+    if options.servers {
+        initramfs = initramfs.with_packed(&setup::servers()?)?;
+    }
+    let memory = if options.servers { MORE_MEMORY } else { MEMORY };
     let limit = Duration::from_secs(options.limit);
-    let vm = Vm { qemu: machine.qemu, kernel, initramfs, clock, memory: MEMORY, limit, patience: limit };
+    let vm = Vm { qemu: machine.qemu, kernel, initramfs, clock, memory, limit, patience: limit };
     let ended = vm.run(|line| match line {
         Line::Guest(text) => println!("{text}"),
         Line::Boot(text) | Line::Deadly(text) | Line::Note(text) => eprintln!("{text}"),

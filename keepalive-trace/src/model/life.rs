@@ -190,7 +190,7 @@ impl Life {
         };
         let verdict = judge::judge(&evidence);
         let mut why = judge::why(verdict, &evidence);
-        let around = Around { settings: history.settings(), connect_us: history.connect_us(), peer_us, at_ns };
+        let around = Around { verdict, settings: history.settings(), connect_us: history.connect_us(), peer_us, at_ns };
         let http = self.exchange().and_then(|exchange| Some((exchange.end(&around)?, exchange.why(&around))));
         let http = http.map(|(http, half)| {
             why += "; ";

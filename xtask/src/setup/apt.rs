@@ -103,14 +103,14 @@ impl Apt {
         deb.with_context(|| format!("apt-get downloaded {what}, but no file of it is in {}", folder.display()))
     }
 
-    /// Downloads the suite's version of a package into the folder, and those of all packages that it depends on.
-    pub fn download_all(&self, package: &str, suite: &str, folder: &Path) -> Result<Vec<PathBuf>> {
+    /// Downloads the suite's versions of packages into the folder, and those of all packages that these depend on.
+    pub fn download_all(&self, packages: &[&str], suite: &str, folder: &Path) -> Result<Vec<PathBuf>> {
         workspace::folder(folder.join("partial"))?;
         let archives = format!("Dir::Cache::archives={}/", folder.display());
         let mut command = self.command("apt-get");
         command.args(["-qq", "-y", "--download-only", "--no-install-recommends", "-o", "Debug::NoLocking=1"]);
-        shell::capture(command.args(["-o", &archives, "-t", suite, "install", package]))
-            .with_context(|| format!("cannot download {package} of {suite}, and what it depends on"))?;
+        shell::capture(command.args(["-o", &archives, "-t", suite, "install"]).args(packages))
+            .with_context(|| format!("cannot download {} of {suite}, and what they depend on", packages.join(", ")))?;
         let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
         let files = entries.flatten().map(|entry| entry.path());
         Ok(files.filter(|path| path.extension().is_some_and(|kind| kind == "deb")).collect())

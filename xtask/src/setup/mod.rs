@@ -1,7 +1,9 @@
 //! What a plain machine lacks. Everything here can be called again and again: it does only what is still missing.
 pub mod apt;
 mod machine;
+mod packed;
 mod python;
+mod servers;
 mod sources;
 mod ss;
 mod toolchain;
@@ -19,6 +21,7 @@ use crate::{
 
 pub use machine::{Machine, machine};
 pub use python::python;
+pub use servers::servers;
 pub use ss::ss;
 pub use toolchain::toolchain;
 pub use unpacked::{chromium, tshark};
@@ -26,8 +29,12 @@ pub use unpacked::{chromium, tshark};
 /// Brings a tool that only some tests want.
 type Bring = fn() -> Result<PathBuf>;
 
-const TOOLS: [(&str, Bring); 3] =
-    [("a Python with pyarrow, duckdb and chdb", python), ("Chromium", chromium), ("tshark", tshark)];
+const TOOLS: [(&str, Bring); 4] = [
+    ("a Python with pyarrow, duckdb and chdb", python),
+    ("Chromium", chromium),
+    ("tshark", tshark),
+    ("HTTP servers and clients", servers),
+];
 
 /// `cargo xtask setup`
 pub fn command(options: &SetupOptions) -> Result<ExitCode> {

@@ -115,7 +115,7 @@ impl Program {
     fn download(&self, apt: &Apt, folder: &Path) -> Result<PathBuf> {
         // What a run that was killed left there may be half, or of another version.
         cache::remove(folder)?;
-        let debs = apt.download_all(self.name, SUITE, &workspace::folder(folder.to_owned())?)?;
+        let debs = apt.download_all(&[self.name], SUITE, &workspace::folder(folder.to_owned())?)?;
         let version = debs.iter().find_map(|deb| version(self.name, deb));
         let version = version.with_context(|| format!("apt-get downloaded no {}", self.name))?;
         let names = self.names();

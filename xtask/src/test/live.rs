@@ -1,4 +1,4 @@
-//! The live tests: two machines for each kernel, two at a time, each in its own virtual time.
+//! The live tests: two machines for each kernel, and a third for some, two at a time, each in its own virtual time.
 use std::{
     collections::{BTreeMap, VecDeque},
     fs::File,
@@ -18,11 +18,11 @@ use nix::{
 
 use super::libtest::{Counts, Suite};
 use crate::{
-    guest,
-    kernels::Kernel,
+    guest::{self, Guest},
+    kernels::{self, Kernel},
     progress::{Board, Task},
-    setup::Machine,
-    vm::{Clock, Initramfs, Line, MEMORY, Vm},
+    setup::{self, Machine},
+    vm::{Clock, Initramfs, Line, MEMORY, MORE_MEMORY, Vm},
     workspace,
 };
 
@@ -33,8 +33,13 @@ const PATIENCE: Duration = Duration::from_secs(4 * 60);
 /// QEMU's emulation takes one core.
 const MOST_AT_ONCE: usize = 2;
 
-/// The two ways to attach, and "once" for what doesn't depend on it: as the tests' names begin.
-pub const ATTACH: [&str; 3] = ["kprobe", "fentry", "once"];
+/// The two ways to attach, "once" for what doesn't depend on it, and [`SERVERS`]: as the tests' names begin.
+pub const ATTACH: [&str; 4] = ["kprobe", "fentry", "once", SERVERS];
+
+/// Tests of real servers and clients of HTTP, for which a machine has more than its few files.
+pub const SERVERS: &str = "servers";
+/// Where these are tried: the servers are the same everywhere.
+const SERVERS_ON: [&str; 2] = ["6.1", kernels::NEWEST];
 
 /// What became of one kernel.
 pub struct Run {
@@ -52,19 +57,53 @@ struct Boot {
     ended: Result<i32>,
 }
 
-/// What a machine runs of the tests where nobody chooses: each kernel boots twice, so that two CPUs are busy to the end.
-const PARTS: [&[&str]; 2] = [&["once::"], &["--skip", "once::"]];
+/// What a machine runs of the tests where nobody chooses: each kernel boots twice, so that two CPUs are busy to the end, and once more
+/// with servers.
+const PARTS: [&[&str]; 3] = [&["once::"], &["--skip", "once::", "--skip", "servers::"], &["servers::"]];
+
+/// One machine's part of the tests.
+struct Part {
+    initramfs: Initramfs,
+    /// MiB.
+    memory: u32,
+    /// Only some kernels run it.
+    has_servers: bool,
+}
+
+impl Part {
+    /// `archive`: the servers and their clients, which the machine has none of where they aren't wanted or can't be had.
+    fn new(machine: &Machine, guest: &Guest, arguments: &[&str], archive: Option<&Path>) -> Result<Self> {
+        let command: Vec<String> = ["/bin/live", "--color=never"].iter().chain(arguments).map(ToString::to_string).collect();
+        let initramfs = Initramfs::build(&machine.busybox, &guest.files(), &command)?;
+        Ok(match archive {
+            Some(archive) => Self { initramfs: initramfs.with_packed(archive)?, memory: MORE_MEMORY, has_servers: true },
+            None => Self { initramfs, memory: MEMORY, has_servers: wants_servers(arguments) },
+        })
+    }
+
+    /// Whether a kernel of the series runs it, where it wasn't chosen.
+    fn is_for(&self, series: &str) -> bool {
+        !self.has_servers || SERVERS_ON.contains(&series)
+    }
+}
+
+fn wants_servers(arguments: &[&str]) -> bool {
+    arguments.iter().any(|argument| argument.starts_with(SERVERS))
+}
 
 /// Runs the live tests on these kernels.
 pub fn run(machine: Machine, kernels: Vec<(String, Result<Kernel>)>, arguments: &[String]) -> Result<Vec<Run>> {
     let guest = guest::build()?;
     let chosen: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let parts = if chosen.is_empty() { PARTS.to_vec() } else { vec![&chosen[..]] };
-    let initramfs = |part: &&[&str]| {
-        let command: Vec<String> = ["/bin/live", "--color=never"].iter().chain(*part).map(ToString::to_string).collect();
-        Initramfs::build(&machine.busybox, &guest.files(), &command)
-    };
-    let parts: Vec<Initramfs> = parts.iter().map(initramfs).collect::<Result<_>>()?;
+    // Where they can't be had, the tests say that they aren't there.
+    let servers = parts.iter().any(|part| wants_servers(part)).then(setup::servers);
+    if let Some(Err(reason)) = &servers {
+        println!("no servers: {reason:#}");
+    }
+    let servers = servers.and_then(Result::ok);
+    let archive = |part: &[&str]| servers.as_deref().filter(|_| wants_servers(part));
+    let parts: Vec<Part> = parts.iter().map(|part| Part::new(&machine, &guest, part, archive(part))).collect::<Result<_>>()?;
     let logs = workspace::folder(workspace::vm().join("log"))?;
 
     let tests = Tests { qemu: machine.qemu, logs, board: Board::new() };
@@ -75,12 +114,15 @@ pub fn run(machine: Machine, kernels: Vec<(String, Result<Kernel>)>, arguments: 
     let workers = thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE);
     thread::scope(|scope| {
         for worker in 0..workers {
-            let (queue, done, tests, runs, parts) = (&queue, &done, &tests, &runs, &parts);
+            let (queue, done, tests, runs, parts, chosen) = (&queue, &done, &tests, &runs, &parts, &chosen);
             scope.spawn(move || {
                 // Only speed is lost where that fails.
                 drop(stay_on_cpu(worker));
                 while let Some((place, part)) = next(queue) {
                     let Run { series, kernel: Ok(kernel), .. } = &runs[place] else { continue };
+                    if chosen.is_empty() && !parts[part].is_for(series) {
+                        continue;
+                    }
                     let log = if parts.len() > 1 { format!("{series}-{}.log", part + 1) } else { format!("{series}.log") };
                     let booted = tests.run(kernel, &parts[part], &log);
                     done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((place, booted));
@@ -117,16 +159,16 @@ struct Tests {
 }
 
 impl Tests {
-    fn run(&self, kernel: &Kernel, initramfs: &Initramfs, log: &str) -> Boot {
+    fn run(&self, kernel: &Kernel, part: &Part, log: &str) -> Boot {
         let mut boot = Boot { suite: Suite::default(), times: BTreeMap::new(), ended: Ok(0) };
         let log = self.logs.join(log);
         let task = self.board.task(format!("kernel {}", kernel.full_version()));
         let vm = Vm {
             qemu: self.qemu.clone(),
             kernel: kernel.clone(),
-            initramfs: initramfs.clone(),
+            initramfs: part.initramfs.clone(),
             clock: Clock::Virtual,
-            memory: MEMORY,
+            memory: part.memory,
             limit: LIMIT,
             patience: PATIENCE,
         };

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use super::{
     libtest::Counts,
-    live::{ATTACH, Run},
+    live::{ATTACH, Run, SERVERS},
 };
 
 pub fn text(runs: &[Run]) -> String {
@@ -11,13 +11,17 @@ pub fn text(runs: &[Run]) -> String {
     let mut absent = String::new();
     for run in runs {
         match &run.kernel {
-            Ok(kernel) => rows.extend(ATTACH.map(|attach| row(run, kernel.full_version(), attach))),
+            Ok(kernel) => {
+                let is_tried = |attach: &str| attach != SERVERS || run.counts_of(SERVERS) != Counts::default();
+                let tried = ATTACH.into_iter().filter(|attach| is_tried(attach));
+                rows.extend(tried.map(|attach| row(run, kernel.full_version(), attach)));
+            }
             Err(error) => absent.push_str(&format!("kernel {} did not run: {error:#}\n", run.series)),
         }
     }
     let mut text = String::from("\n");
     for [kernel, attach, numbers @ ..] in &rows {
-        text.push_str(&format!("{kernel:<10} {attach:<6}"));
+        text.push_str(&format!("{kernel:<10} {attach:<7}"));
         text.extend(numbers.iter().map(|number| format!(" {number:>8}")));
         text.push('\n');
     }

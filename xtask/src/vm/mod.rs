@@ -6,4 +6,4 @@ mod qemu;
 
 pub use console::Line;
 pub use initramfs::{Given, Initramfs, pack};
-pub use qemu::{Clock, MEMORY, Vm};
+pub use qemu::{Clock, MEMORY, MORE_MEMORY, Vm};

@@ -25,6 +25,8 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// What a guest has where nothing asks for more, MiB.
 pub const MEMORY: u32 = 1024;
+/// What one has in which a large file system is unpacked, MiB.
+pub const MORE_MEMORY: u32 = 1536;
 
 /// How the guest's clock goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The story of one connection, as far as HTTP goes.
 use super::{Cause, End, Finding, Findings, Http, Line, Message, Passed, Promise, Saved, SavedFrom, What};
-use crate::model::{settings::Settings, units::seconds};
+use crate::model::{settings::Settings, units::seconds, verdict::Verdict};
 
 /// A server's clock may tick once a second, and its promise is rounded: it may close so much earlier than it said, nanoseconds. So
 /// much later, a close that did not come is missing.
@@ -20,6 +20,8 @@ pub struct Exchange {
     promise: Promise,
     /// Requests that were answered since then.
     since_promise: u32,
+    /// The promised number doesn't count down: it is that of all requests, as Node.js means it, and not of those to come.
+    max_is_of_all: bool,
     /// The first number of requests that was promised: by which response, and how many.
     most: Option<(u32, u32)>,
     /// Somebody said that the connection closes after this exchange.
@@ -46,9 +48,17 @@ struct Close {
     crossed: bool,
 }
 
+impl Close {
+    /// Whether a program hung up. A RST may also be the kernel's, which had waited long enough, or a middlebox's.
+    fn is_of_program(&self, verdict: Verdict) -> bool {
+        !self.rst || matches!(verdict, Verdict::PeerReset | Verdict::LocalAbort)
+    }
+}
+
 /// What is known of the connection beside HTTP, when it ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Around {
+    pub verdict: Verdict,
     pub settings: Option<Settings>,
     /// How long its handshake took, microseconds; and the last one to the same address.
     pub connect_us: Option<u32>,
@@ -96,14 +106,15 @@ impl Exchange {
                 self.responses = n;
                 self.since_promise += 1;
                 if promise != Promise::default() {
+                    self.max_is_of_all |= promise.max.is_some() && promise.max == self.promise.max;
                     (self.promise, self.since_promise) = (promise, 0);
                     self.most = self.most.or(promise.max.map(|max| (n, max)));
                 }
                 n
             }
         };
-        // A client of HTTP/1.0 must ask for it each time, and is told each time that it has it.
-        self.closes |= connection.close || is_1_0 && !connection.keep_alive && matches!(line, Line::Response(_));
+        // Who speaks HTTP/1.0 must ask for it each time, and is told each time that it has it.
+        self.closes |= connection.close || is_1_0 && !connection.keep_alive;
         Http { line, n, connection, promise, idle_before_ms: idle_ns.map(|ns| ns / 1_000_000) }
     }
 
@@ -129,6 +140,8 @@ impl Exchange {
         let unanswered = self.requests - self.responses;
         // The client's sequence numbers: what the server has received ends where it expects the next.
         let after = |seq: u32| seq.wrapping_sub(ack).cast_signed() >= 0;
+        // A RST in answer to something says nothing of what was received: its number is 0.
+        let after = |seq: u32| !(rst && ack == 0) && after(seq);
         let crossed = by_server && unanswered > 0 && self.last_request.is_some_and(after);
         self.close = Some(Close { by_server, rst, idle_ns, unanswered, crossed });
     }
@@ -142,18 +155,24 @@ impl Exchange {
             .or(around.peer_us.map(|us| (us, SavedFrom::Peer)))
             .filter(|_| saved > 0)
             .map(|(us, from)| Saved { us: u64::from(us) * u64::from(saved), from });
-        Some(End { cause: self.cause(), requests, responses, saved, findings: self.findings(around) })
+        Some(End { cause: self.cause(around), requests, responses, saved, findings: self.findings(around) })
     }
 
-    fn cause(&self) -> Option<Cause> {
-        let close = self.close.filter(|_| !self.upgraded)?;
+    /// Who hung up first, if it was a program.
+    fn hung_up(&self, around: &Around) -> Option<Close> {
+        self.close.filter(|close| close.is_of_program(around.verdict))
+    }
+
+    fn cause(&self, around: &Around) -> Option<Cause> {
+        let close = self.hung_up(around).filter(|_| !self.upgraded)?;
         if close.crossed {
             return Some(Cause::Race);
         }
         if close.unanswered > 0 {
             return None;
         }
-        if close.by_server && self.is_used_up() {
+        // Whoever is told that this was the last one may be the first to close.
+        if (close.by_server || self.closes) && self.is_used_up() {
             return Some(Cause::MaxRequests);
         }
         if self.closes {
@@ -162,13 +181,10 @@ impl Exchange {
         (close.by_server && !self.is_early(close)).then_some(Cause::IdleTimeout)
     }
 
-    /// As many requests were answered as were promised. Some servers count down what is left; some always say how many they
-    /// answer in all.
+    /// As many requests were answered as were promised.
     fn is_used_up(&self) -> bool {
-        let Some(max) = self.promise.max else { return false };
-        let again = |(first, most)| first == 1 && most == max && self.responses >= max.max(2) && self.since_promise == 0;
-        let in_all = self.most.is_some_and(again);
-        self.since_promise >= max || in_all
+        let answered = if self.max_is_of_all { self.responses } else { self.since_promise };
+        self.promise.max.is_some_and(|max| answered >= max)
     }
 
     /// The server closed earlier than it had said.
@@ -177,14 +193,15 @@ impl Exchange {
         self.promise.timeout_s.is_some_and(|timeout| !lasted(timeout))
     }
 
-    /// Requests that may be answered, by any reading of what was promised.
+    /// Requests that may be answered.
     fn allowed(&self) -> u32 {
-        self.most.map_or(u32::MAX, |(first, most)| first.saturating_add(most))
+        let before = |first: u32| if self.max_is_of_all { 0 } else { first };
+        self.most.map_or(u32::MAX, |(first, most)| before(first).saturating_add(most))
     }
 
     fn findings(&self, around: &Around) -> Findings {
         let found = [
-            (self.breaks_promise(), Finding::PromiseBroken),
+            (self.breaks_promise(around), Finding::PromiseBroken),
             (self.reuses_late(), Finding::ReuseBeyondPromise),
             (self.never_probed(around).is_some(), Finding::KeepaliveNeverActs),
             (self.zombie_for(around).is_some(), Finding::ZombieUncovered),
@@ -192,9 +209,9 @@ impl Exchange {
         found.into_iter().filter(|(found, _)| *found).map(|(_, finding)| finding).collect()
     }
 
-    fn breaks_promise(&self) -> bool {
+    fn breaks_promise(&self, around: &Around) -> bool {
         let announced = self.closes || self.upgraded || self.is_used_up();
-        let early = self.close.is_some_and(|close| close.by_server && close.idle_ns.is_some() && self.is_early(close));
+        let early = self.hung_up(around).is_some_and(|close| close.by_server && close.idle_ns.is_some() && self.is_early(close));
         early && !announced || self.responses > self.allowed()
     }
 
@@ -205,7 +222,7 @@ impl Exchange {
     /// How long keepalive would have waited, seconds, on a connection that HTTP closed before.
     fn never_probed(&self, around: &Around) -> Option<i32> {
         let settings = around.settings.filter(|settings| settings.keepalive)?;
-        let idle_ns = self.close.filter(|close| close.by_server && self.cause() == Some(Cause::IdleTimeout))?.idle_ns?;
+        let idle_ns = self.close.filter(|close| close.by_server && self.cause(around) == Some(Cause::IdleTimeout))?.idle_ns?;
         let time_s = settings.time_s.value;
         (u64::try_from(time_s).is_ok_and(|time_s| time_s * SECOND_NS > idle_ns)).then_some(time_s)
     }
@@ -217,36 +234,43 @@ impl Exchange {
         let timeout = self.promise.timeout_s.filter(|_| idle)?;
         let silent_ns = match self.close {
             None => around.at_ns.saturating_sub(self.last_ns),
-            Some(close) => close.idle_ns.filter(|_| !close.by_server)?,
+            Some(close) => close.idle_ns.filter(|_| !close.by_server || !close.is_of_program(around.verdict))?,
         };
         (silent_ns > u64::from(timeout) * SECOND_NS + SLACK_NS).then_some(silent_ns)
     }
 
     /// A part of a sentence, for the reason of the connection's end.
     pub fn why(&self, around: &Around) -> String {
-        let mut why = match self.close {
-            Some(close) => {
-                let who = if close.by_server { "the server" } else { "the client" };
-                let how = if close.rst { "reset it" } else { "closed it" };
-                let idle = close.idle_ns.map_or_else(String::new, |ns| format!(" after {} without a message", after(ns)));
-                format!("HTTP: {who} {how}{idle}")
+        let by_program = self.hung_up(around).is_some();
+        let silent_ns = self.close.map_or(Some(around.at_ns.saturating_sub(self.last_ns)), |close| close.idle_ns);
+        let silent = silent_ns.map(|ns| format!("{} without a message", after(ns)));
+        let mut why = match self.close.filter(|_| by_program) {
+            Some(Close { by_server, rst, .. }) => {
+                let who = if by_server { "the server" } else { "the client" };
+                let how = if rst { "reset it" } else { "closed it" };
+                let silent = silent.map_or_else(String::new, |silent| format!(" after {silent}"));
+                format!("HTTP: {who} {how}{silent}")
             }
-            None => format!("HTTP: no message for {}", after(around.at_ns.saturating_sub(self.last_ns))),
+            None => {
+                let silent = silent.map_or_else(String::new, |silent| format!(", {silent}"));
+                format!("HTTP: neither the client nor the server closed it{silent}")
+            }
         };
+        let said =
+            if by_program && self.close.is_some_and(|close| close.by_server) { "having said" } else { "the server having said" };
         match self.promise {
-            Promise { timeout_s: Some(timeout), max: Some(max) } => why += &format!(", having said timeout={timeout}, max={max}"),
-            Promise { timeout_s: Some(timeout), max: None } => why += &format!(", having said timeout={timeout}"),
-            Promise { timeout_s: None, max: Some(max) } => why += &format!(", having said max={max}"),
+            Promise { timeout_s: Some(timeout), max: Some(max) } => why += &format!(", {said} timeout={timeout}, max={max}"),
+            Promise { timeout_s: Some(timeout), max: None } => why += &format!(", {said} timeout={timeout}"),
+            Promise { timeout_s: None, max: Some(max) } => why += &format!(", {said} max={max}"),
             Promise { timeout_s: None, max: None } => {}
         }
-        if let Some(close) = self.close {
-            if close.crossed {
-                why += "; a request met the close";
-            } else if close.unanswered > 0 {
-                why += &format!("; {} of {} requests had no answer", close.unanswered, self.requests);
-            } else if self.closes {
-                why += "; it had been announced (Connection: close, or HTTP/1.0)";
-            }
+        let unanswered = self.requests - self.responses;
+        if self.close.is_some_and(|close| close.crossed) && by_program {
+            why += "; a request met the close";
+        } else if unanswered > 0 {
+            why += &format!("; {unanswered} of {} requests had no answer", self.requests);
+        } else if by_program && self.closes {
+            why += "; it had been announced (Connection: close, or HTTP/1.0)";
         }
         why + &self.faults(around)
     }
@@ -256,7 +280,7 @@ impl Exchange {
         let mut words = String::new();
         if self.responses > self.allowed() {
             words += &format!("; the server answered {} requests, more than it had promised", self.responses);
-        } else if self.breaks_promise() {
+        } else if self.breaks_promise(around) {
             words += "; that is earlier than it had promised";
         }
         if let Some((idle_ns, timeout)) = self.late.filter(|_| self.reuses_late()) {
