@@ -1,12 +1,14 @@
 //! What the tracer costs, measured from outside, in a machine whose clock counts instructions.
 //!
-//! `bench kernel` is about a connection's life under the tracer, `bench sockets` about a listing of many connections. `bench report FOLDER
+//! `bench kernel` is about a connection's life under the tracer, `bench sockets` about a listing of many connections, `bench http` about
+//! requests through nginx. `bench report FOLDER
 //! TRACER [TSHARK]` is about a recording of many events, on any machine. The others are parts that this program gives to copies of itself.
 #![expect(clippy::print_stdout, reason = "a benchmark reports to whoever started it")]
 
 mod beat;
 mod cost;
 mod crowd;
+mod http;
 mod kernel;
 mod report;
 mod sockets;
@@ -31,6 +33,7 @@ fn run() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["kernel"] => mounts::all().and_then(|()| kernel::run()),
+        ["http"] => mounts::all().and_then(|()| http::run()),
         ["sockets"] => mounts::all().and_then(|()| sockets::run()),
         ["report", folder, tracer, ref rest @ ..] if rest.len() < 2 => {
             let fine = report::run(Path::new(folder), Path::new(tracer), rest.first().map(Path::new))?;
@@ -40,6 +43,6 @@ fn run() -> Result<()> {
         [report::WRITE, folder] => report::write(Path::new(folder)),
         [crowd::PART, place, pairs] => crowd::hold(place.parse()?, pairs.parse()?),
         [beat::BUSY, instructions] => beat::be_busy(instructions.parse()?),
-        _ => bail!("usage: bench kernel|sockets|report, not {words:?}"),
+        _ => bail!("usage: bench kernel|sockets|http|report, not {words:?}"),
     }
 }

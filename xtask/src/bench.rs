@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     cli::{Bench, BenchOptions},
     guest, kernels, setup,
-    vm::{Clock, Given, Initramfs, Line, MEMORY, Vm},
+    vm::{Clock, Given, Initramfs, Line, MEMORY, MORE_MEMORY, Vm},
     workspace,
 };
 
@@ -37,6 +37,9 @@ pub fn command(options: &BenchOptions) -> Result<ExitCode> {
     if asked(Bench::Sockets) {
         fine &= measured(&options.kernel, Bench::Sockets)?;
     }
+    if asked(Bench::Http) {
+        fine &= measured(&options.kernel, Bench::Http)?;
+    }
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -58,10 +61,13 @@ fn measured(series: &str, what: Bench) -> Result<bool> {
     let kernel = kernels::provide(series)?;
     println!("kernel {}", kernel.full_version());
     let build = |part: &str| Initramfs::build(&machine.busybox, &files, &["/bin/bench", part].map(str::to_owned));
-    let (initramfs, memory, limit) = if what == Bench::Sockets {
-        (build("sockets")?.with_packed(&setup::ss()?)?, SOCKETS_MEMORY, SOCKETS_LIMIT)
-    } else {
-        (build("kernel")?, MEMORY, LIMIT)
+    let (initramfs, memory, limit) = match what {
+        Bench::Sockets => (build("sockets")?.with_packed(&setup::ss()?)?, SOCKETS_MEMORY, SOCKETS_LIMIT),
+        Bench::Http => {
+            let initramfs = build("http")?.with_packed(&setup::servers()?)?.with_packed(&setup::tcpdump()?)?;
+            (initramfs, MORE_MEMORY, SOCKETS_LIMIT)
+        }
+        _ => (build("kernel")?, MEMORY, LIMIT),
     };
     let vm = Vm { qemu: machine.qemu, kernel, initramfs, clock: Clock::Virtual, memory, limit, patience: limit };
     let ended = vm.run(|line| {

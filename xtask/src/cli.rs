@@ -87,6 +87,8 @@ pub enum Bench {
     Kernel,
     /// What a listing of 100,000 sockets costs, beside that of ss, in such a machine
     Sockets,
+    /// Requests a second through nginx with and without the tracer, with --http, and beside tcpdump, in such a machine
+    Http,
     /// What a recording of ten million events costs to write, to report and to export, beside tshark on a capture of the same, here
     Report,
     All,

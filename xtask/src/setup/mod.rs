@@ -22,7 +22,7 @@ use crate::{
 pub use machine::{Machine, machine};
 pub use python::python;
 pub use servers::servers;
-pub use ss::ss;
+pub use ss::{ss, tcpdump};
 pub use toolchain::toolchain;
 pub use unpacked::{chromium, tshark};
 
