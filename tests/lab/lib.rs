@@ -35,6 +35,8 @@ pub mod puppet;
 pub mod recorded;
 pub mod role;
 pub mod schema;
+pub mod server;
+pub mod silence;
 pub mod sockopt;
 pub mod stage;
 pub mod sysctl;

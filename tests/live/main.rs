@@ -1,6 +1,7 @@
 //! The live tests: the kernel is provoked for real, and every event is held against witnesses that know nothing of the tracer.
 //!
-//! Each test is there twice, `kprobe::...` and `fentry::...`; those for which it makes no difference are there once, `once::...`.
+//! Each test is there twice, `kprobe::...` and `fentry::...`; those for which it makes no difference are there once, `once::...`;
+//! those that want servers and clients of HTTP, `servers::...`, are ignored where the machine has none.
 //! They load programs into the kernel and hide parts of it, so they run only in a machine that is meant for it, which says so in its
 //! environment.
 mod before_us;
@@ -22,6 +23,7 @@ mod replies;
 mod resets;
 mod room;
 mod scene;
+mod servers;
 mod settings;
 mod silences;
 mod skips;
@@ -37,7 +39,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use bench::{Bench, LIMIT, Shared, Test};
-use lab::{leftovers::Hooks, mounts, role, tracer::Attach};
+use lab::{leftovers::Hooks, mounts, role, server, tracer::Attach};
 use libtest_mimic::{Arguments, Trial};
 
 /// What the machine's environment holds where these tests may run.
@@ -86,6 +88,8 @@ const THEMES_ONCE: [(&str, &[Test]); 12] = [
     ("lint", lint::TESTS),
 ];
 const ONCE: &str = "once";
+/// Those that want servers and clients of HTTP, which a machine has only where they are asked for.
+const SERVERS: &str = "servers";
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness reports to whoever started it")]
 fn main() -> ExitCode {
@@ -109,6 +113,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs the tests; or, without permission, names them all as ignored.
+#[expect(clippy::print_stdout, reason = "a test harness reports to whoever started it")]
 fn run(permitted: bool) -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     // One after the other: a machine that sleeps takes no time, and each test may count what is loaded into the kernel.
@@ -116,7 +121,17 @@ fn run(permitted: bool) -> Result<ExitCode> {
     let shared = Arc::new(Shared::default());
     let bench = |attach| Arc::new(Bench::new(attach, &shared));
     let both = Attach::BOTH.iter().flat_map(|&attach| trials(attach.name(), &THEMES, &bench(attach), !permitted));
-    let trials = both.chain(trials(ONCE, &THEMES_ONCE, &bench(Attach::Auto), !permitted)).collect();
+    let once = trials(ONCE, &THEMES_ONCE, &bench(Attach::Auto), !permitted);
+    let missing = server::missing();
+    let servers = trials(SERVERS, &servers::THEMES, &bench(Attach::Auto), !permitted || missing.is_some());
+    if let Some(reason) = missing.filter(|_| permitted) {
+        let is_chosen = |name: &str| {
+            let is_in = |part: &String| name.contains(part.as_str());
+            arguments.filter.as_ref().is_none_or(is_in) && !arguments.skip.iter().any(is_in)
+        };
+        servers.iter().map(Trial::name).filter(|name| is_chosen(name)).for_each(|name| println!("skip {name}: {reason}"));
+    }
+    let trials = both.chain(once).chain(servers).collect();
     if !permitted {
         return Ok(libtest_mimic::run(&arguments, trials).exit_code());
     }

@@ -1,0 +1,88 @@
+//! nginx 1.22.
+use anyhow::{Context, Result, bail};
+use lab::{
+    server::{NGINX, Server},
+    stage::Stage,
+};
+
+use super::{URL, curl, pool, told, vec_of};
+use crate::bench::{Bench, tests};
+
+tests![what_it_promises_what_it_keeps_and_how_many_requests_it_takes, what_it_promises_and_keeps_is_its_timeout,];
+
+const CONFIGURATION: &str = "
+daemon off; master_process off; user root; pid {here}/pid; error_log {here}/errors;
+events {}
+http {
+    log_format told '$remote_port $connection_requests $request_method $server_protocol $status';
+    access_log {here}/log told;
+    client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/fastcgi;
+    uwsgi_temp_path {here}/uwsgi; scgi_temp_path {here}/scgi;
+    keepalive_timeout 5s 10s;
+    keepalive_requests 3;
+    server { listen 127.0.0.1:8080; location / { return 200 hi; } }
+}
+";
+
+/// Its timeout is short, it promises none, and it keeps no log.
+pub const BARE: &str = "
+daemon off; master_process off; user root; pid {here}/pid; error_log {here}/errors;
+events {}
+http {
+    access_log off;
+    client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/fastcgi;
+    uwsgi_temp_path {here}/uwsgi; scgi_temp_path {here}/scgi;
+    keepalive_timeout 300ms;
+    server { listen 127.0.0.1:8080; location / { return 200 hi; } }
+}
+";
+
+pub fn start(stage: &Stage, configuration: &str) -> Result<Server> {
+    Server::start(&stage.netns, &[("nginx.conf", configuration)], NGINX, &["-e", "{here}/errors", "-c", "{here}/nginx.conf"])
+}
+
+fn what_it_promises_what_it_keeps_and_how_many_requests_it_takes(bench: &Bench) -> Result<()> {
+    let mut stage = Stage::open()?;
+    let server = start(&stage, CONFIGURATION)?;
+    let tracer = bench.own_tracer(&["--http"])?;
+    let said = pool(&stage.netns, &["GET", "12", "GET", "HEAD", "POST", "GET"])?;
+    curl(&stage.netns, &["-0", URL])?;
+    curl(&stage.netns, &["--header", "Connection: close", URL])?;
+    curl(&stage.netns, &["--header", "Expect: 100-continue", "--data", "four", URL, URL])?;
+    let links = told::stop(tracer, &mut stage, 6)?;
+    told::as_logged(&links, server.file("log").lines())?;
+
+    let [idle, full, rest, old, closing, expecting] = &links[..] else { bail!("{} connections", links.len()) };
+    assert_eq!(told::ports(&said), [idle, full, rest].map(|link| link.port));
+    // It keeps to 5 s, and promises 10: so nothing says that it was its timeout, but the two numbers stand side by side.
+    assert_eq!(idle.story(), ["request 1 GET", "response 1 200", "-"]);
+    assert_eq!((idle.promises(), idle.idle()?), (vec!["10/-".to_owned()], (5, true)));
+    let why = idle.end(0)?.why.as_deref().context("no why")?;
+    assert!(why.contains("the server closed it after 5.0") && why.ends_with("having said timeout=10"), "{why}");
+    // It doesn't say how many requests it takes, and takes its leave with the last.
+    let messages = ["request 1 GET", "response 1 200", "request 2 HEAD", "response 2 200", "request 3 POST", "response 3 200"];
+    assert_eq!(full.story(), [&messages[..], &["connection-close"]].concat());
+    assert_eq!(full.promises(), ["10/-", "10/-", "-/-"]);
+    assert_eq!(full.end(0)?.handshakes_saved, Some(2));
+    assert_eq!((rest.story(), rest.idle()?.1), (vec_of(["request 1 GET", "response 1 200", "-"]), false));
+    for link in [old, closing] {
+        assert_eq!(link.story(), ["request 1 GET", "response 1 200", "connection-close"]);
+        assert_eq!((link.promises(), link.idle()?), (vec_of(["-/-"]), (0, true)));
+    }
+    let twice = [1, 2].map(|n| [format!("request {n} POST"), format!("response {n} 100"), format!("response {n} 200")]);
+    assert_eq!(expecting.story(), [twice.concat(), vec_of(["-"])].concat());
+    Ok(())
+}
+
+fn what_it_promises_and_keeps_is_its_timeout(bench: &Bench) -> Result<()> {
+    let mut stage = Stage::open()?;
+    let server = start(&stage, &CONFIGURATION.replace("keepalive_timeout 5s 10s", "keepalive_timeout 5s 5s"))?;
+    let tracer = bench.own_tracer(&["--http"])?;
+    pool(&stage.netns, &["GET", "HEAD", "12", "GET"])?;
+    let links = told::stop(tracer, &mut stage, 2)?;
+    told::as_logged(&links, server.file("log").lines())?;
+    let idle = &links[0];
+    let messages = ["request 1 GET", "response 1 200", "request 2 HEAD", "response 2 200", "idle-timeout"];
+    assert_eq!((idle.story(), idle.promises(), idle.idle()?), (vec_of(messages), vec_of(["5/-", "5/-"]), (5, true)));
+    Ok(())
+}
