@@ -108,8 +108,18 @@ pub struct Passed {
 pub enum What {
     /// The head of a message, whose first byte has this sequence number.
     Message(Message, u32),
+    /// From now on the connection speaks another protocol.
+    Other(Other),
     /// A FIN, or else a RST; and up to where its sender has received.
     Close { rst: bool, ack: u32 },
+}
+
+/// What a connection speaks that is no HTTP/1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Other {
+    Http2,
+    /// Whatever was agreed on with this response.
+    After(u16),
 }
 
 /// The story of one connection, as far as HTTP goes.
@@ -127,7 +137,7 @@ pub struct Exchange {
     /// Somebody said that the connection closes after this exchange.
     closes: bool,
     /// The connection speaks something else now.
-    upgraded: bool,
+    other: Option<Other>,
     last_request: Option<u32>,
     close: Option<Close>,
 }
@@ -194,11 +204,15 @@ const EARLY_NS: u64 = 1_000_000_000;
 impl Exchange {
     /// Takes in what passed; gives what there is to tell.
     pub fn note(&mut self, Passed { left, idle_ns, what }: &Passed) -> Option<Http> {
-        if self.upgraded {
+        if self.other.is_some() {
             return None;
         }
         match what {
             What::Message(message, seq) => self.message(message, *seq, *left, *idle_ns),
+            What::Other(other) => {
+                self.other = Some(*other);
+                None
+            }
             What::Close { rst, ack } => {
                 self.closed(*left, *rst, *ack, *idle_ns);
                 None
@@ -226,7 +240,7 @@ impl Exchange {
                 if (100..200).contains(&status) && status != 101 {
                     return Some(Http { line, n, connection, promise, idle_before_ms: idle_ns.map(|ns| ns / 1_000_000) });
                 }
-                self.upgraded = status == 101;
+                self.other = (status == 101).then_some(Other::After(status));
                 self.responses = n;
                 self.since_promise += 1;
                 if promise != Promise::default() {
@@ -262,7 +276,7 @@ impl Exchange {
     }
 
     fn cause(&self) -> Option<Cause> {
-        let close = self.close.filter(|_| !self.upgraded)?;
+        let close = self.close.filter(|_| self.other.is_none())?;
         if close.crossed {
             return Some(Cause::Race);
         }
@@ -277,6 +291,16 @@ impl Exchange {
         }
         let lasted = |timeout: u32| close.idle_ns.is_some_and(|ns| ns + EARLY_NS >= u64::from(timeout) * 1_000_000_000);
         (close.by_server && self.promise.timeout_s.is_none_or(lasted)).then_some(Cause::IdleTimeout)
+    }
+
+    /// One part of a sentence: where something else was spoken, of which nothing is told.
+    pub fn spoke(&self) -> Option<String> {
+        Some(match self.other? {
+            Other::Http2 => "HTTP: it spoke HTTP/2, which is not read".to_owned(),
+            Other::After(status) => {
+                format!("HTTP: from response {} ({status}) on it spoke another protocol, which is not read", self.responses)
+            }
+        })
     }
 
     /// One half of a sentence, for the reason of the connection's end.

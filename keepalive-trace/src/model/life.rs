@@ -195,6 +195,10 @@ impl Life {
             why += "; ";
             why += &half;
         }
+        if let Some(spoke) = self.exchange().and_then(Exchange::spoke) {
+            why += "; ";
+            why += &spoke;
+        }
         End {
             verdict,
             errno: closed.errno.filter(|_| !orphan),

@@ -135,3 +135,22 @@ fn tokens_are_listed() {
     assert_eq!(Tokens { close: false, keep_alive: true, upgrade: true }.to_string(), "keep-alive, upgrade");
     assert_eq!(Tokens::default().to_string(), "");
 }
+
+#[test]
+fn another_protocol_is_said_and_ends_the_story() {
+    let exchange = |passed: &[Passed]| {
+        let mut exchange = Exchange::default();
+        passed.iter().for_each(|passed| _ = exchange.note(passed));
+        (exchange.end(None).map(|end| (end.cause, end.requests)), exchange.why(), exchange.spoke())
+    };
+    let other = |other| Passed { left: true, idle_ns: None, what: What::Other(other) };
+    let (end, why, spoke) = exchange(&[other(Other::Http2), get(0), fin(false, 0, SECOND)]);
+    assert_eq!((end, why, spoke.as_deref()), (None, None, Some("HTTP: it spoke HTTP/2, which is not read")));
+    let switched = Some("HTTP: from response 1 (101) on it spoke another protocol, which is not read");
+    let (end, why, spoke) = exchange(&[get(0), response(101, Promise::default()), get(9), fin(false, 0, SECOND)]);
+    assert_eq!((end, why, spoke.as_deref()), (Some((None, 1)), None, switched));
+    let (end, why, spoke) =
+        exchange(&[get(0), response(200, Promise::default()), other(Other::After(200)), fin(false, 0, SECOND)]);
+    assert_eq!((end, why), (Some((None, 1)), None));
+    assert!(spoke.is_some_and(|spoke| spoke.contains("response 1 (200)")));
+}
