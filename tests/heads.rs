@@ -10,6 +10,7 @@ use std::{
 
 use fuzzed::{IS_FIRST, IS_OVER, segment};
 use keepalive_trace_ebpf::mark::{CHILD, CUT, EGRESS, FIN, LISTENER, RST, START, TLS};
+use proptest::{collection::vec, prelude::*, sample::Index};
 
 const GET: &[u8] = b"GET /bjqwyz?q=zero HTTP/1.1\r\nHost: b.jy\r\nCookie: wq=zyb\r\nConnection: keep-alive, bjqwyz\r\n\r\n";
 const OK: &[u8] =
@@ -24,6 +25,27 @@ fn whatever_the_fuzzer_kept_is_read_and_nothing_of_it_comes_out() {
     let kept = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
     assert!(kept.len() >= seeds().len(), "{} has {} files", folder().display(), kept.len());
     kept.iter().for_each(|file| fuzzed::pass(&fs::read(file).unwrap()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nor_does_anything_of_what_is_like_it(
+        chosen in vec(any::<Index>(), 1..5), changes in vec((any::<Index>(), any::<u8>()), 0..8), gaps in vec((any::<Index>(), 0..60_usize), 0..3),
+    ) {
+        let seeds = seeds();
+        let mut bytes: Vec<u8> = chosen.iter().flat_map(|one| one.get(&seeds).1.clone()).collect();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        for (at, gap) in gaps {
+            let at = at.index(bytes.len());
+            bytes.drain(at..(at + gap).min(bytes.len() - 1).max(at));
+        }
+        fuzzed::pass(&bytes);
+    }
 }
 
 /// Small ones, of every shape.
