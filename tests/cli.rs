@@ -83,7 +83,7 @@ fn an_unknown_cgroup_is_one_sentence() {
 fn check_has_a_line_for_every_need_and_its_code_agrees_with_its_last_line() {
     let output = run(&["check"]);
     let report = stdout(&output);
-    for need in ["privileges", "BTF", "symbols", "kprobes", "fentry", "ring buffer", "cgroup v2", "lockdown"] {
+    for need in ["privileges", "BTF", "symbols", "kprobes", "fentry", "ring buffer", "cgroup v2", "HTTP", "lockdown"] {
         let line = report.lines().find(|line| line.get(9..).is_some_and(|rest| rest.starts_with(need)));
         let state = line.and_then(|line| line.split(' ').next());
         assert!(matches!(state, Some("ok" | "missing" | "limited" | "unknown")), "{need}: {report}");

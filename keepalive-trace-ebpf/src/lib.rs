@@ -9,7 +9,7 @@ mod offsets;
 mod segment;
 
 pub use offsets::{ABSENT, HEAD_BYTES, Offsets};
-pub use segment::{LARGE, SMALL, Segment, TINY, mark};
+pub use segment::{LARGE, LONGEST, PREFACE, SMALL, Segment, TINY, begins, mark};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What the loader tells the kernel side once, before it runs.
@@ -310,7 +310,7 @@ pub mod counter {
     pub const RUNS: u32 = 2;
     /// Entries whose exit was skipped: runs that were seen to begin, and of which nothing was told.
     pub const UNFINISHED: u32 = 3;
-    /// Heads of HTTP messages, or closes, that found their ring full.
+    /// Heads of HTTP messages, or closes, that found their ring full, or could not be copied into it.
     pub const HEADS_FULL: u32 = 4;
     /// Connections with HTTP that found no room in the map `FLOWS`.
     pub const FLOWS_FULL: u32 = 5;

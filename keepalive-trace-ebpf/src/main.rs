@@ -13,6 +13,8 @@ mod life;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod packet;
+#[cfg(target_arch = "bpf")]
 mod replies;
 #[cfg(target_arch = "bpf")]
 mod settings;
@@ -274,6 +276,12 @@ mod programs {
     pub fn http_egress(ctx: SkBuffContext) -> i32 {
         http::packet(&ctx, true);
         1
+    }
+
+    #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+    pub fn http_born(ctx: RawTracePointContext) -> i32 {
+        http::born(Sock::at(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
+        0
     }
 
     #[unsafe(no_mangle)]

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use keepalive_trace_ebpf::{ABSENT, Config, Offsets, PORT_WORDS, Record, WAKE_NS, Write, counter};
 
-use crate::http::Flow;
+use crate::http::{Flow, Newborn};
 
 /// Set by the loader. Read field by field, always through [`offset!`].
 #[unsafe(no_mangle)]
@@ -151,6 +151,14 @@ static WOKEN: Array<u64> = Array::with_max_entries(1, 0);
 /// Connections on which HTTP was seen, by socket. Whoever finds no room has each message told as if it were the first.
 #[map]
 pub static FLOWS: HashMap<u64, Flow> = HashMap::with_max_entries(65_536, 0);
+
+/// What came to a listener last, on each CPU.
+#[map]
+pub static NEWBORN: PerCpuArray<Newborn> = PerCpuArray::with_max_entries(1, 0);
+
+/// Not 0 once a TLS greeting was told. The reader puts 0 there when he wants to hear of another.
+#[map]
+pub static GREETED: Array<u32> = Array::with_max_entries(1, 0);
 
 /// The heads of HTTP messages: in a ring of their own, so that no flood of them drives out what happens to connections.
 #[map]

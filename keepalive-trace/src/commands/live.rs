@@ -13,8 +13,8 @@ use crate::{
         cgroups::Cgroups,
         facts,
         filters::Filters,
-        layout,
-        probes::{Options, Probes},
+        http as heads, layout,
+        probes::{HttpRoom, Options, Probes},
         record::Reader,
         stream::{Flow, Stream},
     },
@@ -83,7 +83,7 @@ impl Session<'_> {
             ring_bytes: self.kernel.buffer,
             listed: &State::CONNECTIONS,
             exact_replies: self.exact_replies,
-            http: self.http.then_some(self.kernel.buffer),
+            http: self.http.then(|| HttpRoom { bytes: self.kernel.buffer, connections: self.connections() }),
             log: verbose,
         };
         let mut probes = Probes::start(self.kernel.attach(), &options)?;
@@ -120,14 +120,21 @@ impl Session<'_> {
                 waited = stream.wait(sinks.due(tracker.next_settling())) => waited?,
             }
             flow = stream.drain(&mut probes, &mut tracker, |event| sinks.take(event))?;
+            say_tls(&mut stream, &tracker)?;
         }
 
         // Out of the kernel first; then what had been seen is still told, and nothing can be lost unseen.
         stream.detach(&mut probes)?;
         stream.drain(&mut probes, &mut tracker, |event| sinks.take(event))?;
+        say_tls(&mut stream, &tracker)?;
         stream.finish(&mut tracker, |event| sinks.take(event))?;
         stream.log();
         sinks.end(tracker.histories(), self.histories)
+    }
+
+    /// As many as there are histories, up to where a map of them would cost too much.
+    fn connections(&self) -> u32 {
+        u32::try_from(self.max_connections).unwrap_or(u32::MAX).min(heads::CONNECTIONS as u32)
     }
 
     fn greet(&self, hz: u32, attach: Attach) {
@@ -138,6 +145,15 @@ impl Session<'_> {
         output::greet(&format!("Tracing {subject} on Linux {kernel} with {}. Ctrl-C ends it.", attach.name()));
         log::info!("attached with {} on {kernel}, HZ={hz}", attach.name());
     }
+}
+
+/// What can't be read is said, and not passed over.
+fn say_tls(stream: &mut Stream, tracker: &Tracker) -> Result<()> {
+    if let Some(server) = stream.greeted(tracker)? {
+        let port = server.port();
+        output::note(&format!("note: port {port} speaks TLS: heads in it can't be read, here and wherever else it is spoken"));
+    }
+    Ok(())
 }
 
 /// When a run begins, and the facts that go with it.

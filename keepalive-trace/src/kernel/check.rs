@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::{
     facts,
-    filters::{Filters, cgroup_root},
+    filters::{Filters, cgroup_root, without_cgroups},
     layout::{self, Layout},
     probes::{Options, Probes, has_kprobes},
 };
@@ -53,8 +53,9 @@ pub struct Report {
 pub fn run(choice: Option<Attach>, ring_bytes: u32) -> Report {
     let layout = layout::of_running_kernel();
     let allowed = facts::missing_capabilities().is_empty();
-    let kprobe = attaches(Attach::Kprobe, &layout, allowed, ring_bytes);
-    let fentry = attaches(Attach::Fentry, &layout, allowed, ring_bytes);
+    let mut http = None;
+    let kprobe = attaches(Attach::Kprobe, &layout, allowed, ring_bytes, &mut http);
+    let fentry = attaches(Attach::Fentry, &layout, allowed, ring_bytes, &mut http);
     let works = match choice {
         None => kprobe.state == State::Ok || fentry.state == State::Ok,
         Some(Attach::Kprobe) => kprobe.state == State::Ok,
@@ -66,7 +67,8 @@ pub fn run(choice: Option<Attach>, ring_bytes: u32) -> Report {
         _ => finding,
     };
     let ring = ring_buffer(&kprobe, &fentry);
-    let findings = vec![privileges(), btf(&layout), symbols(&layout), soften(kprobe), soften(fentry), ring, cgroup(), lockdown()];
+    let (kprobe, fentry) = (soften(kprobe), soften(fentry));
+    let findings = vec![privileges(), btf(&layout), symbols(&layout), kprobe, fentry, ring, cgroup(), packets(http), lockdown()];
     Report { findings, works }
 }
 
@@ -107,8 +109,8 @@ fn symbols(layout: &Result<Layout>) -> Finding {
     finding("symbols", State::Missing, format!("this kernel has no {names}: it was built without TCP, or inlined them"))
 }
 
-/// Loads and attaches for real, and detaches again.
-fn attaches(attach: Attach, layout: &Result<Layout>, allowed: bool, ring_bytes: u32) -> Finding {
+/// Loads and attaches for real, and detaches again; once with what HTTP is watched with.
+fn attaches(attach: Attach, layout: &Result<Layout>, allowed: bool, ring_bytes: u32, http: &mut Option<Result<()>>) -> Finding {
     let (need, remedy) = match attach {
         Attach::Fentry => ("fentry", "needs CONFIG_DEBUG_INFO_BTF=y and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y"),
         Attach::Kprobe => ("kprobes", "needs CONFIG_KPROBES=y and CONFIG_KPROBE_EVENTS=y"),
@@ -138,7 +140,8 @@ fn attaches(attach: Attach, layout: &Result<Layout>, allowed: bool, ring_bytes: 
         log: false,
     };
     match Probes::start(Some(attach), &options) {
-        Ok(attached) => {
+        Ok(mut attached) => {
+            http.get_or_insert_with(|| attached.watch_packets());
             let lists = attached.lists().map(|list| format!("iter/{list}")).collect::<Vec<_>>();
             let walks = if lists.is_empty() { "no list of sockets".to_owned() } else { lists.join(" and ") };
             finding(need, State::Ok, format!("loaded, attached and detached again, with {walks}"))
@@ -158,9 +161,16 @@ fn ring_buffer(kprobe: &Finding, fentry: &Finding) -> Finding {
 fn cgroup() -> Finding {
     match cgroup_root() {
         Some(root) => finding("cgroup v2", State::Ok, format!("mounted at {}", root.display())),
-        None => {
-            finding("cgroup v2", State::Limited, "not mounted: --cgroup can't be used (mount -t cgroup2 none /sys/fs/cgroup)")
-        }
+        None => finding("cgroup v2", State::Limited, format!("--cgroup and --http can't be used: {}", without_cgroups())),
+    }
+}
+
+/// What HTTP is watched with, as it was tried.
+fn packets(tried: Option<Result<()>>) -> Finding {
+    match tried {
+        Some(Ok(())) => finding("HTTP", State::Ok, "loaded, attached and detached again: --http can be used"),
+        Some(Err(error)) => finding("HTTP", State::Limited, format!("--http can't be used: {error:#}")),
+        None => finding("HTTP", State::Unknown, "not tried: nothing else could be attached"),
     }
 }
 

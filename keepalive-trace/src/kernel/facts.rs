@@ -6,6 +6,7 @@ use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use crate::model::sysctl::Sysctls;
 
+const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
@@ -76,6 +77,12 @@ pub fn btf() -> Result<Vec<u8>> {
 pub fn missing_capabilities() -> Vec<&'static str> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     lacking(effective_capabilities(&status))
+}
+
+/// Whether programs may look at packets. Before 6.9 CAP_SYS_ADMIN does not stand for this.
+pub fn has_net_admin() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    effective_capabilities(&status) & (1 << CAP_NET_ADMIN) != 0
 }
 
 fn effective_capabilities(status: &str) -> u64 {

@@ -120,9 +120,7 @@ fn netns_inode(text: &str) -> Result<u32> {
 
 /// The id of a cgroup v2: the inode of its folder. A path that is not in cgroupfs is taken as one from its root.
 fn cgroup_id(path: &Path) -> Result<u64> {
-    let Some(root) = cgroup_root() else {
-        bail!("--cgroup {}: no cgroup v2 hierarchy is mounted here (mount -t cgroup2 none /sys/fs/cgroup)", path.display())
-    };
+    let Some(root) = cgroup_root() else { bail!("--cgroup {}: {}", path.display(), without_cgroups()) };
     let folder = match path.strip_prefix(&root) {
         Ok(_) => path.to_path_buf(),
         Err(_) => root.join(path.strip_prefix("/").unwrap_or(path)),
@@ -143,6 +141,16 @@ pub fn cgroup_root() -> Option<PathBuf> {
         let (_, folder, kind) = (words.next()?, words.next()?, words.next()?);
         (kind == "cgroup2").then(|| PathBuf::from(folder))
     })
+}
+
+/// Why there is no hierarchy to hang a program in, and the way out.
+pub fn without_cgroups() -> &'static str {
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if known.lines().any(|line| line.split_whitespace().last() == Some("cgroup2")) {
+        "no cgroup v2 hierarchy is mounted here (mount -t cgroup2 none /sys/fs/cgroup)"
+    } else {
+        "this kernel has no cgroup v2 (it needs CONFIG_CGROUPS=y and CONFIG_CGROUP_BPF=y)"
+    }
 }
 
 #[cfg(test)]

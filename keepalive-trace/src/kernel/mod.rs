@@ -5,6 +5,7 @@ pub mod check;
 mod descriptor;
 pub mod facts;
 pub mod filters;
+mod greeting;
 pub mod hits;
 pub mod http;
 pub mod layout;

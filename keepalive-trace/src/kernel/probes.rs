@@ -1,13 +1,12 @@
 //! The probes: loaded, attached, and gone again however the tool ends, since the kernel drops them with our descriptors.
-use std::{fs::File, path::Path};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     programs::{
-        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint,
-        cgroup_skb::CgroupSkbLink, fentry::FEntryLink, fexit::FExitLink, iter::IterLink, kprobe::KProbeLink,
-        raw_trace_point::RawTracePointLink,
+        FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, cgroup_skb::CgroupSkbLink, fentry::FEntryLink,
+        fexit::FExitLink, iter::IterLink, kprobe::KProbeLink, raw_trace_point::RawTracePointLink,
     },
 };
 use aya_log::EbpfLogger;
@@ -20,13 +19,14 @@ use zerocopy::IntoBytes as _;
 
 use super::{
     facts,
-    filters::{Filters, cgroup_root},
+    filters::Filters,
     hits::Hits,
     layout::{Layout, MORE_HOOKS},
 };
 use crate::model::{event::Attach, state::State};
 
 mod hooks;
+mod packets;
 
 use hooks::{
     ACK_FENTRY, ACK_KPROBE, EVENT_SOURCES, FENTRIES, Hook, KPROBES, SETSOCKOPT_FEXIT, SETSOCKOPT_KPROBES, TRACEPOINTS, WALKERS,
@@ -60,10 +60,19 @@ pub struct Options<'a> {
     pub listed: &'a [State],
     /// See answers to probes as they come, which takes a look at every ACK.
     pub exact_replies: bool,
-    /// Watch HTTP, with a ring of so many bytes for it: takes a look at every packet.
-    pub http: Option<u32>,
+    /// Watch HTTP: takes a look at every packet.
+    pub http: Option<HttpRoom>,
     /// Have the kernel side log every step.
     pub log: bool,
+}
+
+/// The room that HTTP gets.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpRoom {
+    /// Of the ring for heads.
+    pub bytes: u32,
+    /// Of which the kernel side keeps something in mind.
+    pub connections: u32,
 }
 
 impl<'a> Options<'a> {
@@ -135,16 +144,15 @@ impl Probes {
             // Where nothing is hooked, nothing is remembered either.
             TABLES.iter().for_each(|table| _ = loader.map_max_entries(table, 1));
         }
-        if options.http.is_none() {
-            loader.map_max_entries("FLOWS", 1);
-        }
+        let room = options.http.unwrap_or(HttpRoom { bytes: LEAST_RING, connections: 1 });
         let mut ebpf = loader
             .btf(None)
             .override_global("OFFSETS", options.layout.offsets.as_bytes(), true)
             .override_global("CONFIG", config.as_bytes(), true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("RING", options.ring_bytes)
-            .map_max_entries("HEADS", options.http.unwrap_or(LEAST_RING))
+            .map_max_entries("HEADS", room.bytes)
+            .map_max_entries("FLOWS", room.connections)
             .load(OBJECT)
             .map_err(|error| explain(errno(&error), anyhow!(error), "load the eBPF maps"))?;
         options.filters.install(&mut ebpf)?;
@@ -181,7 +189,7 @@ impl Probes {
         }
         probes.attach_tracepoints()?;
         if options.http.is_some() {
-            probes.attach_http()?;
+            probes.watch_packets()?;
         }
         Ok(probes)
     }
@@ -225,27 +233,14 @@ impl Probes {
     }
 
     fn attach_tracepoints(&mut self) -> Result<()> {
-        for (name, tracepoint) in TRACEPOINTS {
-            let program: &mut RawTracePoint = self.program(name)?.try_into()?;
-            let attached = program.load().and_then(|()| program.attach(tracepoint)).and_then(|id| program.take_link(id));
-            let link = attached.map_err(|error| refused(error, "a raw tracepoint", tracepoint))?;
-            self.links.push(Link::RawTracePoint(link));
-        }
-        Ok(())
+        TRACEPOINTS.into_iter().try_for_each(|hook| self.attach_tracepoint(hook))
     }
 
-    /// At the root of the cgroups, where every packet of every socket passes. A link lets others' programs be (it is the kernel
-    /// that makes it `BPF_F_ALLOW_MULTI`), and goes with its descriptor; kernels before 5.7 have none.
-    fn attach_http(&mut self) -> Result<()> {
-        let root = cgroup_root()
-            .context("cannot watch HTTP: no cgroup v2 hierarchy is mounted (mount -t cgroup2 none /sys/fs/cgroup)")?;
-        let folder = File::open(&root).with_context(|| format!("cannot watch HTTP: cannot open {}", root.display()))?;
-        for (name, way) in [("http_ingress", CgroupSkbAttachType::Ingress), ("http_egress", CgroupSkbAttachType::Egress)] {
-            let program: &mut CgroupSkb = self.program(name)?.try_into()?;
-            let loaded = program.load().and_then(|()| program.attach(&folder, way, CgroupAttachMode::Single));
-            let link = loaded.and_then(|id| program.take_link(id)).map_err(|error| refused(error, "cgroup_skb", "packets"))?;
-            self.links.push(Link::CgroupSkb(link));
-        }
+    fn attach_tracepoint(&mut self, (name, tracepoint): Hook) -> Result<()> {
+        let program: &mut RawTracePoint = self.program(name)?.try_into()?;
+        let attached = program.load().and_then(|()| program.attach(tracepoint)).and_then(|id| program.take_link(id));
+        let link = attached.map_err(|error| refused(error, "a raw tracepoint", tracepoint))?;
+        self.links.push(Link::RawTracePoint(link));
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! The event stream: from the ring buffer to the model's events.
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
@@ -11,6 +11,7 @@ use tokio::{
 
 use super::{
     facts,
+    greeting::Greetings,
     http::{Heads, Passing},
     losses::Losses,
     owner::Owners,
@@ -45,11 +46,18 @@ const IDLE_LOSSES: Duration = Duration::from_secs(8);
 /// How many records are taken out of the ring at a time.
 const BATCH: usize = 1024;
 
+/// Where HTTP is watched.
+struct Http {
+    ring: AsyncFd<RingBuf<MapData>>,
+    heads: Heads,
+    greetings: Greetings,
+}
+
 /// Everything that the probes see, in order.
 pub struct Stream {
     ring: AsyncFd<RingBuf<MapData>>,
     /// Heads of HTTP messages, where they are watched.
-    http: Option<(AsyncFd<RingBuf<MapData>>, Heads)>,
+    http: Option<Http>,
     reader: Reader,
     losses: Losses,
     owners: Owners,
@@ -67,7 +75,12 @@ impl Stream {
     /// When a map is missing, or the ring can't be polled.
     pub fn open(probes: &mut Probes, reader: Reader) -> Result<Self> {
         let ring = take_ring(probes, "RING")?;
-        let http = if probes.watches_http() { Some((take_ring(probes, "HEADS")?, Heads::default())) } else { None };
+        let http = if probes.watches_http() {
+            let (ring, greetings) = (take_ring(probes, "HEADS")?, Greetings::watch(&mut probes.ebpf)?);
+            Some(Http { ring, heads: Heads::default(), greetings })
+        } else {
+            None
+        };
         Ok(Self {
             ring,
             http,
@@ -184,6 +197,14 @@ impl Stream {
         self.tell_losses(tracker, sink)
     }
 
+    /// Where HTTP was to be watched and a client began with TLS: whom it greeted. Once in a run.
+    ///
+    /// # Errors
+    /// When the kernel side can't be asked for another, where this was nobody's.
+    pub fn greeted(&mut self, tracker: &Tracker) -> Result<Option<SocketAddr>> {
+        self.http.as_mut().map_or(Ok(None), |http| http.greetings.take(tracker, facts::mono_ns()))
+    }
+
     /// Takes the probes out of the kernel; what they had seen can still be read.
     ///
     /// # Errors
@@ -227,7 +248,7 @@ impl Stream {
                 None => self.losses.unreadable(),
             }
         }
-        if let Some((ring, _)) = &mut self.http {
+        if let Some(Http { ring, .. }) = &mut self.http {
             let (before, most) = (self.batch.len(), self.batch.len().saturating_add(most));
             while self.batch.len() < most
                 && let Some(item) = ring.get_mut().next()
@@ -260,14 +281,16 @@ impl Stream {
     ) -> Result<Flow> {
         match seen {
             Seen::Http(passing) => {
-                if let Some((_, heads)) = &mut self.http {
+                if let Some(Http { heads, greetings, .. }) = &mut self.http {
+                    greetings.meet(passing);
                     tracker.pass(passing.mono_ns(), &passing.whose(), &heads.take(passing), &mut self.events);
                     (0..heads.take_unreadable()).for_each(|_| self.losses.unreadable());
                 }
             }
             Seen::Socket(sighting) => {
-                if let (Some((_, heads)), What::Closed(_)) = (&mut self.http, &sighting.what) {
+                if let (Some(Http { heads, .. }), What::Closed(_)) = (&mut self.http, &sighting.what) {
                     heads.forget(sighting.socket.address);
+                    (0..heads.take_unreadable()).for_each(|_| self.losses.unreadable());
                 }
                 tracker.see(sighting, &mut self.events);
             }
@@ -333,9 +356,9 @@ fn take_ring(probes: &mut Probes, name: &str) -> Result<AsyncFd<RingBuf<MapData>
 }
 
 /// Waits until there is something in the ring, for ever where there is none.
-async fn readable(http: Option<&(AsyncFd<RingBuf<MapData>>, Heads)>) -> std::io::Result<AsyncFdReadyGuard<'_, RingBuf<MapData>>> {
+async fn readable(http: Option<&Http>) -> std::io::Result<AsyncFdReadyGuard<'_, RingBuf<MapData>>> {
     match http {
-        Some((ring, _)) => ring.readable().await,
+        Some(Http { ring, .. }) => ring.readable().await,
         None => std::future::pending().await,
     }
 }

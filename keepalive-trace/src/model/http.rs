@@ -114,8 +114,18 @@ pub struct Passed {
 pub enum What {
     /// The head of a message, whose first byte has this sequence number.
     Message(Message, u32),
+    /// From now on the connection speaks another protocol.
+    Other(Other),
     /// A FIN, or else a RST; and up to where its sender has received.
     Close { rst: bool, ack: u32 },
+}
+
+/// What a connection speaks that is no HTTP/1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Other {
+    Http2,
+    /// Whatever was agreed on with this response.
+    After(u16),
 }
 
 #[cfg(test)]

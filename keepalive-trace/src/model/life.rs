@@ -191,12 +191,12 @@ impl Life {
         let verdict = judge::judge(&evidence);
         let mut why = judge::why(verdict, &evidence);
         let around = Around { verdict, settings: history.settings(), connect_us: history.connect_us(), peer_us, at_ns };
-        let http = self.exchange().and_then(|exchange| Some((exchange.end(&around)?, exchange.why(&around))));
-        let http = http.map(|(http, half)| {
+        let exchange = self.exchange();
+        if let Some(half) = exchange.and_then(|exchange| exchange.why(&around)) {
             why += "; ";
             why += &half;
-            Box::new(http)
-        });
+        }
+        let http = exchange.and_then(|exchange| exchange.end(&around)).map(Box::new);
         End {
             verdict,
             errno: closed.errno.filter(|_| !socket.orphan),

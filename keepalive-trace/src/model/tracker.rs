@@ -130,6 +130,9 @@ impl Tracker {
 
     /// Something of HTTP passed on a connection; appends what there is to tell.
     pub fn pass(&mut self, mono_ns: u64, whose: &Whose, passed: &[Passed], out: &mut Vec<Event>) {
+        if passed.is_empty() {
+            return;
+        }
         let found = self.table.find(whose.address());
         match found.filter(|slot| !self.table.is_ended(*slot) && whose.is_socket()) {
             Some(slot) => self.pass_on(slot, whose.address(), mono_ns, passed, out),
@@ -201,6 +204,11 @@ impl Tracker {
     pub fn take_forgotten(&mut self) -> Option<Lost> {
         let count = std::mem::take(&mut self.forgotten);
         (count > 0).then_some(Lost { count, place: Place::ConnectionTable })
+    }
+
+    /// Whether it is known, and told.
+    pub fn tells(&self, whose: &Whose) -> bool {
+        whose.is_socket() && self.table.find(whose.address()).is_some_and(|slot| self.table.get(slot).told)
     }
 
     /// Whose connections are told.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::http::{Line, Method};
 
 const SK: u64 = 7;
 
@@ -18,6 +19,7 @@ fn read(segments: &[(u8, u32, &str)]) -> (Vec<String>, u64) {
                     Line::Request(method) => format!("{way} {} at {seq}", method.name()),
                     Line::Response(status) => format!("{way} {status} at {seq}"),
                 },
+                What::Other(other) => format!("{way} {other:?}"),
                 What::Close { rst, ack: _ } => format!("{way} {}", if rst { "RST" } else { "FIN" }),
             });
         }
@@ -87,7 +89,7 @@ fn what_is_no_http_is_counted_and_left() {
 fn a_head_of_which_something_is_missing_is_counted() {
     let mut heads = Heads::default();
     let text = b"GET / HTTP/1.1\r\n";
-    assert_eq!(heads.read(&Segment { len: 9000, ..segment(BEGIN, 0, text.len()) }, text), []);
+    assert_eq!(heads.read(&Segment { len: 9000, ..segment(BEGIN | mark::CUT, 0, text.len()) }, text), []);
     assert_eq!(heads.take_unreadable(), 1);
 }
 
@@ -99,70 +101,91 @@ fn a_close_is_a_close_with_payload_and_without() {
 }
 
 #[test]
-fn the_child_of_a_listener_has_no_address_yet() {
+fn the_child_of_a_listener_has_no_address_before_its_second_segment() {
     let mut heads = Heads::default();
-    let text = b"GET / HTTP/1.1\r\n\r\n";
-    let passed = heads.read(&segment(BEGIN | mark::LISTENER, 0, text.len()), text);
-    assert_eq!((passed.len(), heads.flows.len()), (1, 0));
+    let (one, two) = (b"HEAD / HTTP/1.1\r\n", b"\r\n");
+    let listener = Segment { sk: 1, lport: 80, rport: 4711, ..segment(BEGIN | mark::LISTENER, 0, one.len()) };
+    assert_eq!(heads.read(&listener, one), []);
+    let other = Segment { rport: 4712, ..segment(mark::CHILD, 17, two.len()) };
+    assert_eq!(heads.read(&other, two), [], "of another child's beginning nothing is known");
+    let child = Segment { lport: 80, rport: 4711, ..segment(mark::CHILD, 17, two.len()) };
+    assert_eq!(heads.read(&child, two).len(), 1);
+    // What was asked is known of the child too: this answer has no body.
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
+    assert_eq!(heads.read(&segment(BEGIN | OUT, 0, answer.len()), answer).len(), 2);
+    assert_eq!((heads.unborn.len(), heads.held(), heads.take_unreadable()), (0, 0, 0));
 }
 
-mod properties {
-    use proptest::{collection::vec, option, prelude::*, sample::select};
-
-    use super::*;
-
-    /// A message of the client's, and its name; with a body or without.
-    fn request() -> impl Strategy<Value = (String, &'static str)> {
-        let body = option::of(select(vec!["", "hello", "GET / HTTP/1.1\r\n\r\n", "\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"]));
-        (select(Method::ALL.to_vec()), vec("[a-z]{1,9}: [ -~]{0,30}", 0..4), body).prop_map(|(method, headers, body)| {
-            let mut text = format!("{} /path HTTP/1.1\r\n", method.name());
-            headers.iter().for_each(|header| text += &format!("x-{header}\r\n"));
-            match body {
-                Some(body) => text += &format!("Content-Length: {}\r\n\r\n{body}", body.len()),
-                None => text += "\r\n",
-            }
-            (text, method.name())
-        })
+#[test]
+fn children_that_are_never_seen_again_are_forgotten_and_what_they_had_begun_is_counted() {
+    let mut heads = Heads::default();
+    for rport in 0..2 * UNBORN as u16 {
+        heads.read(&Segment { rport, ..segment(BEGIN | mark::LISTENER, 0, 5) }, b"GET /");
     }
-
-    /// Segments as the kernel side passes them on: those in which a head begins or goes on, and no more of each than the head.
-    fn passed_on(stream: &str, cuts: &[prop::sample::Index]) -> Vec<(u8, u32, String)> {
-        let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len())).chain([0, stream.len()]).collect();
-        at.sort_unstable();
-        at.dedup();
-        let pieces = at.windows(2).map(|ends| (ends[0], &stream[ends[0]..ends[1]]));
-        pieces.map(|(start, piece)| (if start == 0 { BEGIN } else { 0 }, start as u32, piece.to_owned())).collect()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn a_heap_of_requests_is_read_whole_however_it_comes(requests in vec(request(), 1..5), cuts in vec(any::<prop::sample::Index>(), 0..4)) {
-            let stream: String = requests.iter().map(|(text, _)| text.as_str()).collect();
-            let names: Vec<&str> = requests.iter().map(|(_, name)| *name).collect();
-            let segments = passed_on(&stream, &cuts);
-            let segments: Vec<(u8, u32, &str)> = segments.iter().map(|(marks, seq, text)| (*marks, *seq, text.as_str())).collect();
-            let (lines, unreadable) = read(&segments);
-            // What follows a head that ends with its segment begins one of its own, which the kernel side marks.
-            if segments.len() == 1 {
-                let seen: Vec<&str> = lines.iter().filter_map(|line| line.split(' ').nth(1)).collect();
-                prop_assert_eq!(seen, names);
-            }
-            prop_assert_eq!(unreadable, 0);
-        }
-
-        #[test]
-        fn no_bytes_make_it_fall(segments in vec((any::<u8>(), any::<u32>(), any::<u32>(), any::<u32>(), vec(any::<u8>(), 0..200)), 0..20)) {
-            let mut heads = Heads::default();
-            for (marks, seq, len, captured, bytes) in segments {
-                let mut bytes = bytes;
-                if marks & 0x40 != 0 {
-                    bytes.splice(0..0, *b"GET / HTTP/1.1\r\n");
-                }
-                let segment = Segment { marks, seq, len, captured, ..segment(marks, seq, 0) };
-                heads.read(&segment, &bytes);
-            }
-        }
-    }
+    assert_eq!((heads.unborn.len(), heads.held(), heads.take_unreadable()), (UNBORN, 5 * UNBORN, UNBORN as u64));
 }
+
+#[test]
+fn heads_that_never_end_take_no_more_than_their_room() {
+    let mut heads = Heads::default();
+    let piece = [b'x'; 8192];
+    let connections = Heads::MOST as u64 / 8192 + 10;
+    for sk in 0..connections {
+        heads.read(&Segment { sk, ..segment(BEGIN, 0, 5) }, b"GET /");
+        heads.read(&Segment { sk, ..segment(0, 5, piece.len()) }, &piece);
+        assert!(heads.held() <= Heads::MOST);
+    }
+    let counted = heads.take_unreadable();
+    assert!(counted >= 10, "{counted}");
+    (0..connections).for_each(|sk| heads.forget(sk));
+    assert_eq!((heads.held(), counted + heads.take_unreadable()), (0, connections));
+}
+
+#[test]
+fn what_comes_again_is_read_once() {
+    let get = (BEGIN, 0, "GET / HTTP/1.1\r\n\r\n");
+    let half = (BEGIN, 18, "GET / HTTP/1.1\r\n");
+    let segments = [get, get, half, get, half, (0, 18, half.2), (0, 34, "\r\n"), (0, 34, "\r\n"), half];
+    assert_eq!(read(&segments), (vec!["< GET at 0".to_owned(), "< GET at 18".to_owned()], 0));
+    let chunked = (BEGIN, 0, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n");
+    assert_eq!(read(&[chunked, chunked]), (vec!["< 200 at 0".to_owned()], 0));
+}
+
+#[test]
+fn where_messages_are_missing_between_two_that_is_counted() {
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    assert_eq!(
+        read(&[(BEGIN, 0, ok), (BEGIN, 43, ok), (BEGIN, 129, ok)]),
+        (vec!["< 200 at 0".into(), "< 200 at 43".into(), "< 200 at 129".into()], 1)
+    );
+}
+
+#[test]
+fn a_head_of_which_no_more_is_passed_on_is_counted_at_once() {
+    let cut = (BEGIN | mark::CUT, 0, "GET / HTTP/1.1\r\n");
+    assert_eq!(read(&[cut, (BEGIN, 9000, "GET / HTTP/1.1\r\n\r\n")]), (vec!["< GET at 9000".to_owned()], 1));
+    assert_eq!(read(&[(BEGIN | mark::CUT, 0, "GET / HTTP/1.1\r\n\r\n")]), (vec!["< GET at 0".to_owned()], 0));
+}
+
+#[test]
+fn a_head_that_nobody_ends_is_counted_when_its_connection_is_over() {
+    let mut heads = Heads::default();
+    heads.read(&segment(BEGIN, 0, 5), b"GET /");
+    heads.forget(SK);
+    assert_eq!((heads.held(), heads.take_unreadable()), (0, 1));
+}
+
+#[test]
+fn after_a_switch_of_protocols_nothing_more_is_read() {
+    let ok = "HTTP/1.1 200 OK\r\n\r\n";
+    let upgrade =
+        [(BEGIN | OUT, 0, "GET / HTTP/1.1\r\n\r\n"), (BEGIN, 0, "HTTP/1.1 101 Switching Protocols\r\n\r\n"), (BEGIN, 36, ok)];
+    assert_eq!(read(&upgrade), (vec!["> GET at 0".into(), "< 101 at 0".into(), "< After(101)".into()], 0));
+    let tunnel = [(BEGIN | OUT, 0, "CONNECT a:1 HTTP/1.1\r\n\r\n"), (BEGIN, 0, ok), (BEGIN | OUT, 24, "GET \x01")];
+    assert_eq!(read(&tunnel), (vec!["> CONNECT at 0".into(), "< 200 at 0".into(), "< After(200)".into()], 0));
+    let http2 = [(BEGIN | OUT, 0, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0"), (BEGIN, 0, ok)];
+    assert_eq!(read(&http2), (vec!["> Http2".to_owned()], 0));
+    assert_eq!(read(&[(BEGIN, 0, "PRI me a river\r\n\r\n")]), (vec![], 1));
+}
+
+mod properties;

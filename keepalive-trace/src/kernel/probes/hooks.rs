@@ -46,6 +46,9 @@ pub(super) const ACK_FENTRY: Hook = ("ack_fentry", "tcp_ack");
 /// Program, tracepoint: the same however functions are hooked.
 pub(super) const TRACEPOINTS: [Hook; 2] = [("set_state", "inet_sock_set_state"), ("receive_reset", "tcp_receive_reset")];
 
+/// Where HTTP is watched: a listener's child is made.
+pub(super) const BORN: Hook = ("http_born", "inet_sock_set_state");
+
 /// Program, kind of list: what walks through the kernel's lists when asked to.
 pub(super) const WALKERS: [Hook; 2] = [("sockets", "tcp"), ("holders", "task_file")];
 

@@ -1,5 +1,5 @@
 //! The story of one connection, as far as HTTP goes.
-use super::{Cause, End, Finding, Findings, Http, Line, Message, Passed, Promise, Saved, SavedFrom, What};
+use super::{Cause, End, Finding, Findings, Http, Line, Message, Other, Passed, Promise, Saved, SavedFrom, What};
 use crate::model::{settings::Settings, units::seconds, verdict::Verdict};
 
 /// A server's clock may tick once a second, and its promise is rounded: it may close so much earlier than it said, nanoseconds. So
@@ -27,7 +27,7 @@ pub struct Exchange {
     /// Somebody said that the connection closes after this exchange.
     closes: bool,
     /// The connection speaks something else now.
-    upgraded: bool,
+    other: Option<Other>,
     last_request: Option<u32>,
     /// When the last message passed, nanoseconds of CLOCK_MONOTONIC.
     last_ns: u64,
@@ -70,7 +70,7 @@ pub struct Around {
 impl Exchange {
     /// Takes in what passed; gives what there is to tell.
     pub fn note(&mut self, at_ns: u64, Passed { left, idle_ns, what }: &Passed) -> Option<Http> {
-        if self.upgraded {
+        if self.other.is_some() {
             return None;
         }
         match what {
@@ -78,6 +78,10 @@ impl Exchange {
                 let http = self.message(message, *seq, *left, *idle_ns);
                 self.last_ns = at_ns;
                 Some(http)
+            }
+            What::Other(other) => {
+                self.other = Some(*other);
+                None
             }
             What::Close { rst, ack } => {
                 self.closed(*left, *rst, *ack, *idle_ns);
@@ -102,7 +106,7 @@ impl Exchange {
                 if (100..200).contains(&status) && status != 101 {
                     return Http { line, n, connection, promise, idle_before_ms: idle_ns.map(|ns| ns / 1_000_000) };
                 }
-                self.upgraded = status == 101;
+                self.other = (status == 101).then_some(Other::After(status));
                 self.responses = n;
                 self.since_promise += 1;
                 if promise != Promise::default() {
@@ -164,7 +168,7 @@ impl Exchange {
     }
 
     fn cause(&self, around: &Around) -> Option<Cause> {
-        let close = self.hung_up(around).filter(|_| !self.upgraded)?;
+        let close = self.hung_up(around).filter(|_| self.other.is_none())?;
         if close.crossed {
             return Some(Cause::Race);
         }
@@ -210,7 +214,7 @@ impl Exchange {
     }
 
     fn breaks_promise(&self, around: &Around) -> bool {
-        let announced = self.closes || self.upgraded || self.is_used_up();
+        let announced = self.closes || self.other.is_some() || self.is_used_up();
         let early = self.hung_up(around).is_some_and(|close| close.by_server && close.idle_ns.is_some() && self.is_early(close));
         early && !announced || self.responses > self.allowed()
     }
@@ -230,7 +234,7 @@ impl Exchange {
     /// How long the server had been silent, nanoseconds, on a connection that it was to close long before.
     fn zombie_for(&self, around: &Around) -> Option<u64> {
         let off = around.settings.is_some_and(|settings| !settings.keepalive);
-        let idle = off && self.asks == Some(true) && self.requests == self.responses && !self.upgraded;
+        let idle = off && self.asks == Some(true) && self.requests == self.responses && self.other.is_none();
         let timeout = self.promise.timeout_s.filter(|_| idle)?;
         let silent_ns = match self.close {
             None => around.at_ns.saturating_sub(self.last_ns),
@@ -239,8 +243,19 @@ impl Exchange {
         (silent_ns > u64::from(timeout) * SECOND_NS + SLACK_NS).then_some(silent_ns)
     }
 
-    /// A part of a sentence, for the reason of the connection's end.
-    pub fn why(&self, around: &Around) -> String {
+    /// A part of a sentence, for the reason of the connection's end; none where nothing was seen.
+    pub fn why(&self, around: &Around) -> Option<String> {
+        match self.other {
+            Some(Other::Http2) => Some("HTTP: it spoke HTTP/2, which is not read".to_owned()),
+            Some(Other::After(status)) => {
+                let n = self.responses;
+                Some(format!("HTTP: from response {n} ({status}) on it spoke another protocol, which is not read"))
+            }
+            None => (self.requests > 0).then(|| self.story(around)),
+        }
+    }
+
+    fn story(&self, around: &Around) -> String {
         let by_program = self.hung_up(around).is_some();
         let silent_ns = self.close.map_or(Some(around.at_ns.saturating_sub(self.last_ns)), |close| close.idle_ns);
         let silent = silent_ns.map(|ns| format!("{} without a message", after(ns)));

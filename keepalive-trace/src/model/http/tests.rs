@@ -97,7 +97,7 @@ fn a_reset_that_is_no_program_s_is_not_http_s() {
         for passed in passed {
             exchange.note(0, passed);
         }
-        (exchange.end(&ended(verdict)).unwrap().cause, exchange.why(&ended(verdict)))
+        (exchange.end(&ended(verdict)).unwrap().cause, exchange.why(&ended(verdict)).unwrap())
     };
     let idle = [get(0), response(200, promise(5, None)), reset(false, 100)];
     let (cause, why) = end(&idle, Verdict::PeerResetOnProbe);
@@ -176,7 +176,7 @@ fn an_interim_response_is_not_the_answer_and_an_upgrade_ends_http() {
 fn without_a_message_nothing_is_said() {
     let mut exchange = Exchange::default();
     exchange.note(0, &fin(true, 0, 0));
-    assert_eq!(exchange.end(&ended(Verdict::LocalClose)), None);
+    assert_eq!((exchange.end(&ended(Verdict::LocalClose)), exchange.why(&ended(Verdict::LocalClose))), (None, None));
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn what_was_said_and_what_was_done_stand_side_by_side() {
     }
     let why =
         "HTTP: the server closed it after 5.000 s without a message, having said timeout=5, max=100; a request met the close";
-    assert_eq!(exchange.why(&ended(Verdict::PeerClose)), why);
+    assert_eq!(exchange.why(&ended(Verdict::PeerClose)).unwrap(), why);
 
     // The promise is the server's, whoever closes.
     let mut exchange = Exchange::default();
@@ -195,7 +195,7 @@ fn what_was_said_and_what_was_done_stand_side_by_side() {
         exchange.note(0, &passed);
     }
     let why = "HTTP: the client closed it after 1.000 s without a message, the server having said timeout=5";
-    assert_eq!(exchange.why(&ended(Verdict::PeerClose)), why);
+    assert_eq!(exchange.why(&ended(Verdict::PeerClose)).unwrap(), why);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn found(passed: &[(u64, Passed)], time_s: Option<i32>, at_ns: u64) -> (String, 
         user_timeout_ms: 0,
     };
     let around = Around { settings: Some(settings), at_ns, ..ended(Verdict::PeerClose) };
-    (exchange.end(&around).unwrap().findings.to_string(), exchange.why(&around))
+    (exchange.end(&around).unwrap().findings.to_string(), exchange.why(&around).unwrap())
 }
 
 fn after_idling(passed: Passed, idle_ns: u64) -> Passed {
@@ -304,4 +304,23 @@ fn what_reuse_saved_is_measured_by_its_own_handshake_or_by_that_of_another_one()
     assert_eq!(saved(Some(100), Some(7)), Some(Saved { us: 200, from: SavedFrom::Connection }));
     assert_eq!(saved(None, Some(7)), Some(Saved { us: 14, from: SavedFrom::Peer }));
     assert_eq!(saved(None, None), None);
+}
+
+#[test]
+fn another_protocol_is_said_and_ends_the_story() {
+    let exchange = |passed: &[Passed]| {
+        let mut exchange = Exchange::default();
+        passed.iter().for_each(|passed| _ = exchange.note(0, passed));
+        let around = ended(Verdict::PeerClose);
+        (exchange.end(&around).map(|end| (end.cause, end.requests)), exchange.why(&around).unwrap())
+    };
+    let other = |other| Passed { left: true, idle_ns: None, what: What::Other(other) };
+    let (end, why) = exchange(&[other(Other::Http2), get(0), fin(false, 0, SECOND)]);
+    assert_eq!((end, why.as_str()), (None, "HTTP: it spoke HTTP/2, which is not read"));
+    let (end, why) = exchange(&[get(0), response(101, Promise::default()), get(9), fin(false, 0, SECOND)]);
+    assert_eq!(end, Some((None, 1)));
+    assert_eq!(why, "HTTP: from response 1 (101) on it spoke another protocol, which is not read");
+    let (end, why) = exchange(&[get(0), response(200, Promise::default()), other(Other::After(200)), fin(false, 0, SECOND)]);
+    assert_eq!(end, Some((None, 1)));
+    assert!(why.contains("response 1 (200)"), "{why}");
 }
