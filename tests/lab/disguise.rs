@@ -2,7 +2,7 @@
 use std::{io, os::unix::process::CommandExt, process::Command};
 
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
 
@@ -17,6 +17,22 @@ pub fn hide_folder(command: &mut Command, folder: &'static str) {
 /// The command will find this file empty.
 pub fn hide_file(command: &mut Command, file: &'static str) {
     before_it_runs(command, move || mount(Some("/dev/null"), file, None::<&str>, MsFlags::MS_BIND, None::<&str>));
+}
+
+/// The command will find nothing mounted there.
+pub fn unmount(command: &mut Command, folder: &'static str) {
+    before_it_runs(command, move || umount2(folder, MntFlags::MNT_DETACH));
+}
+
+/// The command will run as root, and without these capabilities.
+pub fn drop_capabilities(command: &mut Command, capabilities: &'static [libc::c_ulong]) {
+    let drop = move || {
+        // SAFETY: plain numbers.
+        let dropped = capabilities.iter().all(|capability| unsafe { libc::prctl(libc::PR_CAPBSET_DROP, *capability) } == 0);
+        if dropped { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec it makes system calls only.
+    unsafe { command.pre_exec(drop) };
 }
 
 /// The command will run without any privilege.

@@ -27,6 +27,8 @@ pub const KEEPINTVL: Opt = Opt { level: libc::IPPROTO_TCP, name: libc::TCP_KEEPI
 pub const KEEPCNT: Opt = Opt { level: libc::IPPROTO_TCP, name: libc::TCP_KEEPCNT, text: "TCP_KEEPCNT" };
 /// Milliseconds for which sent data, or a probe, may stay unanswered.
 pub const USER_TIMEOUT: Opt = Opt { level: libc::IPPROTO_TCP, name: libc::TCP_USER_TIMEOUT, text: "TCP_USER_TIMEOUT" };
+/// A listener's: seconds in which data may come before the connection is one.
+pub const DEFER_ACCEPT: Opt = Opt { level: libc::IPPROTO_TCP, name: libc::TCP_DEFER_ACCEPT, text: "TCP_DEFER_ACCEPT" };
 /// Takes the socket out of the kernel's hands: closing it then tells the peer nothing.
 pub const REPAIR: Opt = Opt { level: libc::IPPROTO_TCP, name: libc::TCP_REPAIR, text: "TCP_REPAIR" };
 /// Has every packet carry the CLOCK_REALTIME of its passing.

@@ -6,7 +6,12 @@ use lab::{disguise, tracer};
 
 use crate::bench::{Bench, tests};
 
-tests![it_finds_all_that_is_needed, without_privileges_it_names_what_is_missing, without_btf_it_names_what_is_missing];
+tests![
+    it_finds_all_that_is_needed,
+    without_privileges_it_names_what_is_missing,
+    without_btf_it_names_what_is_missing,
+    without_cgroups_or_the_right_to_look_at_packets_only_http_is_out_of_reach,
+];
 
 /// What it prints, and whether it says that `trace` works.
 fn check(mut command: Command) -> Result<(String, bool)> {
@@ -21,7 +26,7 @@ fn check(mut command: Command) -> Result<(String, bool)> {
 fn it_finds_all_that_is_needed(_: &Bench) -> Result<()> {
     let (printed, works) = check(tracer::command(&["check"]))?;
     assert!(works, "{printed}");
-    for need in ["privileges", "BTF", "symbols", "kprobes", "fentry", "ring buffer", "cgroup v2"] {
+    for need in ["privileges", "BTF", "symbols", "kprobes", "fentry", "ring buffer", "cgroup v2", "HTTP"] {
         let found = printed.lines().any(|line| line.starts_with("ok ") && line.contains(need));
         assert!(found, "no `ok` for {need}: {printed}");
     }
@@ -45,5 +50,33 @@ fn without_btf_it_names_what_is_missing(_: &Bench) -> Result<()> {
     let (printed, works) = check(blind)?;
     assert!(!works, "{printed}");
     assert!(printed.lines().any(|line| line.starts_with("missing") && line.contains("BTF")), "{printed}");
+    Ok(())
+}
+
+/// It says so, and `trace --http` says the same in one sentence; `trace` works all the same.
+fn without_cgroups_or_the_right_to_look_at_packets_only_http_is_out_of_reach(_: &Bench) -> Result<()> {
+    const CAP_NET_ADMIN: libc::c_ulong = 12;
+    const CAP_SYS_ADMIN: libc::c_ulong = 21;
+    type Disguise = fn(&mut Command);
+    let disguises: [(Disguise, &str); 2] = [
+        (|command| disguise::unmount(command, "/sys/fs/cgroup"), "mount -t cgroup2 none /sys/fs/cgroup"),
+        (|command| disguise::drop_capabilities(command, &[CAP_NET_ADMIN, CAP_SYS_ADMIN]), "no CAP_NET_ADMIN"),
+    ];
+    for (disguise, remedy) in disguises {
+        let mut poor = tracer::command(&["check"]);
+        disguise(&mut poor);
+        let (printed, works) = check(poor)?;
+        assert!(works, "{printed}");
+        let limited = printed.lines().find(|line| line.starts_with("limited") && line.contains("HTTP"));
+        let limited = limited.with_context(|| format!("nothing is said of HTTP: {printed}"))?;
+        assert!(limited.contains(remedy), "{limited}");
+
+        let mut poor = tracer::command(&["trace", "--http", "--duration", "1"]);
+        disguise(&mut poor);
+        let output = poor.output().context("cannot run the tracer")?;
+        let errors = String::from_utf8(output.stderr).context("stderr")?;
+        assert_eq!((output.status.code(), errors.lines().count()), (Some(1), 1), "{errors}");
+        assert!(errors.starts_with("error: cannot watch HTTP: ") && errors.contains(remedy), "{errors}");
+    }
     Ok(())
 }

@@ -1,4 +1,7 @@
 //! HTTP Keep-Alive beside TCP keepalive: what was said, who hung up, and what never leaves the kernel or the tracer.
+mod limits;
+mod others;
+
 use std::{thread::sleep, time::Duration};
 
 use anyhow::{Context, Result};
@@ -10,6 +13,8 @@ use lab::{
 };
 
 use crate::bench::{Bench, LIMIT, tests};
+use limits::*;
+use others::*;
 
 tests![
     a_server_that_hangs_up_when_it_said_is_told_from_one_that_meets_a_request,
@@ -17,6 +22,16 @@ tests![
     a_request_that_nobody_has_accepted_yet_is_told_when_somebody_does,
     no_secret_is_printed_or_recorded,
     what_is_no_http_makes_no_events,
+    heads_that_find_their_ring_full_are_counted,
+    connections_that_find_their_table_full_are_counted,
+    heads_beyond_what_is_read_are_counted_and_the_next_are_told,
+    a_head_in_a_segment_of_many_packets_is_told_and_its_body_is_not_looked_at,
+    what_is_no_http_passes_at_full_speed_without_a_record,
+    tls_is_said_once,
+    tls_of_others_and_what_only_looks_like_it_are_not_mentioned,
+    another_protocol_is_said_at_the_end,
+    a_request_that_makes_its_connection_is_told_whole_and_in_pieces,
+    a_head_in_pieces_before_anybody_accepts_is_told,
 ];
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -3,7 +3,10 @@ use std::fmt::Write as _;
 
 use keepalive_trace::{
     kernel::http::{Heads, Passing},
-    model::http::Exchange,
+    model::{
+        http::{Around, Exchange},
+        verdict::Verdict,
+    },
 };
 use keepalive_trace_ebpf::{Segment, mark};
 use zerocopy::IntoBytes as _;
@@ -35,6 +38,7 @@ fn exchanged(byte: u8) -> u8 {
 
 /// All that is said of these segments.
 fn told(mut bytes: &[u8], as_read: impl Fn(u8) -> u8) -> String {
+    let around = Around { verdict: Verdict::Unknown, settings: None, connect_us: Some(u32::MAX), peer_us: None, at_ns: u64::MAX };
     let (mut heads, mut exchanges) = (Heads::default(), <[Exchange; SOCKETS as usize + 1]>::default());
     let (mut said, mut given) = (String::new(), 0);
     while let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() {

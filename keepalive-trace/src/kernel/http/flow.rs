@@ -121,6 +121,14 @@ impl Way {
         })
     }
 
+    /// A head is lost, and counted: where the next begins is not known, and what is missing before that is not counted again.
+    fn lose(&mut self) {
+        self.begun = None;
+        if let Some(last) = &mut self.last {
+            last.body = None;
+        }
+    }
+
     /// Whether a message that begins here is not the next after the last one.
     fn has_gap_before(&self, seq: u32) -> bool {
         self.last.is_some_and(|Last { after, body }| body.is_some_and(|body| after.wrapping_add(body) != seq))
@@ -145,7 +153,7 @@ impl Flow {
 
     /// Forgets them.
     pub fn clear(&mut self) {
-        self.ways.iter_mut().for_each(|way| way.begun = None);
+        self.ways.iter_mut().for_each(Way::lose);
     }
 
     /// Reads what can be read now; gives how many heads can't be, and never will.
@@ -184,6 +192,7 @@ impl Flow {
                 }
                 Parsed::Begun | Parsed::Senseless => {
                     unreadable += 1;
+                    way.lose();
                     break;
                 }
                 Parsed::Whole(head) => head,
@@ -202,8 +211,9 @@ impl Flow {
             }
             way.begun = way.goes_on(begun, &head);
         }
-        if segment.marks & mark::CUT != 0 {
-            unreadable += u64::from(way.begun.take().is_some());
+        if segment.marks & mark::CUT != 0 && way.begun.is_some() {
+            unreadable += 1;
+            way.lose();
         }
         unreadable
     }

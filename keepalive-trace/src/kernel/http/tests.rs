@@ -162,6 +162,9 @@ fn where_messages_are_missing_between_two_that_is_counted() {
 
 #[test]
 fn a_head_of_which_no_more_is_passed_on_is_counted_at_once() {
+    let get = "GET / HTTP/1.1\r\n\r\n";
+    let again = [(BEGIN, 0, get), (BEGIN | mark::CUT, 18, "GET / HTTP/1.1\r\n"), (BEGIN, 9000, get), (BEGIN, 0, get)];
+    assert_eq!(read(&again), (vec!["< GET at 0".into(), "< GET at 9000".into()], 1), "and not once more for what follows");
     let cut = (BEGIN | mark::CUT, 0, "GET / HTTP/1.1\r\n");
     assert_eq!(read(&[cut, (BEGIN, 9000, "GET / HTTP/1.1\r\n\r\n")]), (vec!["< GET at 9000".to_owned()], 1));
     assert_eq!(read(&[(BEGIN | mark::CUT, 0, "GET / HTTP/1.1\r\n\r\n")]), (vec!["< GET at 0".to_owned()], 0));
