@@ -37,7 +37,7 @@ const DRIFT: f64 = 0.02;
 const RING: &str = "16777216";
 const PRINTED: &str = "/tmp/printed";
 
-const CONFIG: &str = "daemon off; master_process off; pid {here}/pid; error_log {here}/error.log;
+const CONFIG: &str = "user root; daemon off; master_process off; pid {here}/pid; error_log {here}/error.log;
 events {}
 http { access_log off; keepalive_requests 100000; server { listen 127.0.0.1:8080; location / { return 200 'ok'; } } }
 ";
