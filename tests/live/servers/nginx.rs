@@ -58,7 +58,12 @@ fn what_it_promises_what_it_keeps_and_how_many_requests_it_takes(bench: &Bench) 
     assert_eq!(idle.story(), ["request 1 GET", "response 1 200", "-"]);
     assert_eq!((idle.promises(), idle.idle()?), (vec!["10/-".to_owned()], (5, true)));
     let why = idle.end(0)?.why.as_deref().context("no why")?;
-    assert!(why.contains("the server closed it after 5.0") && why.ends_with("having said timeout=10"), "{why}");
+    assert!(
+        why.contains("the server closed it after 5.0")
+            && why.contains("having said timeout=10; that is earlier than it had promised"),
+        "{why}"
+    );
+    assert_eq!(idle.end(0)?.findings, ["promise-broken"], "{why}");
     // It doesn't say how many requests it takes, and takes its leave with the last.
     let messages = ["request 1 GET", "response 1 200", "request 2 HEAD", "response 2 200", "request 3 POST", "response 3 200"];
     assert_eq!(full.story(), [&messages[..], &["connection-close"]].concat());

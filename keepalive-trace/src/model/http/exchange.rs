@@ -317,5 +317,6 @@ impl Exchange {
 }
 
 fn after(ns: u64) -> String {
-    seconds(i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX))
+    let ms = ns.saturating_add(500_000) / 1_000_000;
+    seconds(i64::try_from(ms).unwrap_or(i64::MAX))
 }
