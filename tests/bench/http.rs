@@ -39,7 +39,8 @@ const PRINTED: &str = "/tmp/printed";
 
 const CONFIG: &str = "user root; daemon off; master_process off; pid {here}/pid; error_log {here}/error.log;
 events {}
-http { access_log off; keepalive_requests 100000; server { listen 127.0.0.1:8080; location / { return 200 'ok'; } } }
+http { client_body_temp_path {here}/1; proxy_temp_path {here}/2; fastcgi_temp_path {here}/3; uwsgi_temp_path {here}/4; scgi_temp_path {here}/5;
+  access_log off; keepalive_requests 100000; server { listen 127.0.0.1:8080; location / { return 200 'ok'; } } }
 ";
 
 /// Requests a second, and megabytes a second of the other stream.
