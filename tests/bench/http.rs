@@ -75,7 +75,7 @@ pub fn run() -> Result<()> {
     let drift = (again.requests / without.requests - 1.0).abs();
     ensure!(drift <= DRIFT, "void: the runs without the tracer differ by {:.2} %", drift * 100.0);
     println!("seconds of a machine that counts instructions as nanoseconds, with nginx, hey and whoever looks on its one CPU;");
-    println!("every request has two messages, and both ends are in the machine: four events, printed as JSON lines into memory");
+    println!("every request has two messages, which are two events at the server's end, printed as JSON lines into memory");
     Ok(())
 }
 
