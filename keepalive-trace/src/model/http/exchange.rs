@@ -29,6 +29,8 @@ pub struct Exchange {
     /// The connection speaks something else now.
     other: Option<Other>,
     last_request: Option<u32>,
+    /// The connection had been idle for so long before that, nanoseconds.
+    last_idle_ns: Option<u64>,
     /// When the last message passed, nanoseconds of CLOCK_MONOTONIC.
     last_ns: u64,
     /// Sent by this host after so long, nanoseconds, when the server had promised so many seconds.
@@ -124,6 +126,7 @@ impl Exchange {
 
     fn requested(&mut self, seq: u32, left: bool, idle_ns: Option<u64>) {
         // What comes late may have left in time.
+        self.last_idle_ns = idle_ns.filter(|_| self.requests == self.responses);
         if left && self.requests == self.responses {
             let late = idle_ns.zip(self.promise.timeout_s).filter(|(ns, timeout)| *ns >= u64::from(*timeout) * SECOND_NS);
             self.late = self.late.or(late);
@@ -169,7 +172,7 @@ impl Exchange {
 
     fn cause(&self, around: &Around) -> Option<Cause> {
         let close = self.hung_up(around).filter(|_| self.other.is_none())?;
-        if close.crossed {
+        if close.crossed || self.is_unread(close) {
             return Some(Cause::Race);
         }
         if close.unanswered > 0 {
@@ -183,6 +186,12 @@ impl Exchange {
             return Some(Cause::ConnectionClose);
         }
         (close.by_server && !self.is_early(close)).then_some(Cause::IdleTimeout)
+    }
+
+    /// The timeout was due when the request came, and the server closed without having read it: that sends a RST.
+    fn is_unread(&self, close: Close) -> bool {
+        let due = |timeout: u32| self.last_idle_ns.is_some_and(|ns| ns + SLACK_NS >= u64::from(timeout) * SECOND_NS);
+        close.by_server && close.rst && close.unanswered == 1 && self.promise.timeout_s.is_some_and(due)
     }
 
     /// As many requests were answered as were promised.
@@ -215,7 +224,9 @@ impl Exchange {
 
     fn breaks_promise(&self, around: &Around) -> bool {
         let announced = self.closes || self.other.is_some() || self.is_used_up();
-        let early = self.hung_up(around).is_some_and(|close| close.by_server && close.idle_ns.is_some() && self.is_early(close));
+        let early = self
+            .hung_up(around)
+            .is_some_and(|close| close.by_server && close.unanswered == 0 && close.idle_ns.is_some() && self.is_early(close));
         early && !announced || self.responses > self.allowed()
     }
 
@@ -280,7 +291,7 @@ impl Exchange {
             Promise { timeout_s: None, max: None } => {}
         }
         let unanswered = self.requests - self.responses;
-        if self.close.is_some_and(|close| close.crossed) && by_program {
+        if self.hung_up(around).is_some_and(|close| close.crossed || self.is_unread(close)) {
             why += "; a request met the close";
         } else if unanswered > 0 {
             why += &format!("; {unanswered} of {} requests had no answer", self.requests);

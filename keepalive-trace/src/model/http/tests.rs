@@ -90,6 +90,26 @@ fn a_server_that_gives_no_answer_to_what_it_has_received_is_no_race() {
 }
 
 #[test]
+fn a_request_that_came_when_the_timeout_was_due_and_was_not_read_met_the_close() {
+    // A server that closes with something unread sends a RST, which acknowledges it.
+    let reset = Passed { left: false, idle_ns: Some(1_000_000), what: What::Close { rst: true, ack: 200 } };
+    let end = |idle_ns, promised| {
+        let all = [get(0), response(200, promised), after_idling(get(100), idle_ns), reset];
+        let mut exchange = Exchange::default();
+        all.iter().for_each(|passed| _ = exchange.note(0, passed));
+        let end = exchange.end(&ended(Verdict::PeerReset)).unwrap();
+        (end.cause, end.findings.to_string(), exchange.why(&ended(Verdict::PeerReset)).unwrap())
+    };
+    let (cause, findings, why) = end(5 * SECOND - 2_000_000, promise(5, None));
+    assert_eq!((cause, findings.as_str()), (Some(Race), ""));
+    assert!(why.ends_with("having said timeout=5; a request met the close"), "{why}");
+    let (cause, findings, why) = end(3 * SECOND, promise(5, None));
+    assert_eq!((cause, findings.as_str()), (None, ""), "it may have been read");
+    assert!(why.ends_with("; 1 of 2 requests had no answer"), "{why}");
+    assert_eq!(end(9 * SECOND, Promise::default()).0, None, "nobody knows what was due");
+}
+
+#[test]
 fn a_reset_that_is_no_program_s_is_not_http_s() {
     let reset = |left, ack| Passed { left, idle_ns: Some(5 * SECOND), what: What::Close { rst: true, ack } };
     let end = |passed: &[Passed], verdict| {
