@@ -10,7 +10,6 @@ use super::{
     following::{Stale, Writes},
     history::History,
     holding::{Holding, chosen, holders_of},
-    http::Passed,
     life::Life,
     names::Names,
     owner::{Owner, Owners},
@@ -128,28 +127,6 @@ impl Tracker {
         self.table.touch(slot);
     }
 
-    /// Something of HTTP passed on a connection; appends what there is to tell.
-    pub fn pass(&mut self, mono_ns: u64, whose: &Whose, passed: &[Passed], out: &mut Vec<Event>) {
-        if passed.is_empty() {
-            return;
-        }
-        let found = self.table.find(whose.address());
-        match found.filter(|slot| !self.table.is_ended(*slot) && whose.is_socket()) {
-            Some(slot) => self.pass_on(slot, whose.address(), mono_ns, passed, out),
-            None => self.forgotten += self.early.keep(mono_ns, whose, passed),
-        }
-    }
-
-    fn pass_on(&mut self, slot: Slot, address: u64, mono_ns: u64, passed: &[Passed], out: &mut Vec<Event>) {
-        for passed in passed {
-            let Entry { history, life, state, .. } = self.table.get_mut(slot);
-            if let Some(http) = life.pass(mono_ns, passed) {
-                let socket = remembered(history, address, *state);
-                self.tell(slot, mono_ns, &socket, |connection| Body::Http(connection, http), out);
-            }
-        }
-    }
-
     /// Judges those that have waited long enough by now, nanoseconds of CLOCK_MONOTONIC.
     pub fn settle(&mut self, now_ns: u64, out: &mut Vec<Event>) {
         while let Some(due) = self.next_settling()
@@ -204,11 +181,6 @@ impl Tracker {
     pub fn take_forgotten(&mut self) -> Option<Lost> {
         let count = std::mem::take(&mut self.forgotten);
         (count > 0).then_some(Lost { count, place: Place::ConnectionTable })
-    }
-
-    /// Whether it is known, and told.
-    pub fn tells(&self, whose: &Whose) -> bool {
-        whose.is_socket() && self.table.find(whose.address()).is_some_and(|slot| self.table.get(slot).told)
     }
 
     /// Whose connections are told.

@@ -1,7 +1,12 @@
-//! HTTP on connections that are not known yet: a request comes before anybody accepts what it comes on.
+//! HTTP on connections, and on those that are not known yet: a request comes before anybody accepts what it comes on.
 use std::{collections::VecDeque, net::SocketAddr};
 
-use crate::model::{http::Passed, sighting::Socket};
+use super::{Entry, Slot, Tracker, connection::remembered};
+use crate::model::{
+    event::{Body, Event},
+    http::Passed,
+    sighting::Socket,
+};
 
 /// How much is kept. Past that the oldest is forgotten.
 const MOST: usize = 4096;
@@ -58,5 +63,34 @@ impl Early {
         self.0 = others;
         let its: VecDeque<_> = its;
         its.into_iter().map(|(at, _, passed)| (at, passed)).collect()
+    }
+}
+
+impl Tracker {
+    /// Something of HTTP passed on a connection; appends what there is to tell.
+    pub fn pass(&mut self, mono_ns: u64, whose: &Whose, passed: &[Passed], out: &mut Vec<Event>) {
+        if passed.is_empty() {
+            return;
+        }
+        let found = self.table.find(whose.address());
+        match found.filter(|slot| !self.table.is_ended(*slot) && whose.is_socket()) {
+            Some(slot) => self.pass_on(slot, whose.address(), mono_ns, passed, out),
+            None => self.forgotten += self.early.keep(mono_ns, whose, passed),
+        }
+    }
+
+    pub(super) fn pass_on(&mut self, slot: Slot, address: u64, mono_ns: u64, passed: &[Passed], out: &mut Vec<Event>) {
+        for passed in passed {
+            let Entry { history, life, state, .. } = self.table.get_mut(slot);
+            if let Some(http) = life.pass(mono_ns, passed) {
+                let socket = remembered(history, address, *state);
+                self.tell(slot, mono_ns, &socket, |connection| Body::Http(connection, http), out);
+            }
+        }
+    }
+
+    /// Whether it is known, and told.
+    pub fn tells(&self, whose: &Whose) -> bool {
+        whose.is_socket() && self.table.find(whose.address()).is_some_and(|slot| self.table.get(slot).told)
     }
 }
