@@ -53,7 +53,8 @@ fn without_btf_it_names_what_is_missing(_: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// It says so, and `trace --http` says the same in one sentence; `trace` works all the same.
+/// It says so, and `trace --http` says the same in one sentence; `trace` works all the same, with fentry where the kernel keeps kprobes
+/// to CAP_SYS_ADMIN.
 fn without_cgroups_or_the_right_to_look_at_packets_only_http_is_out_of_reach(_: &Bench) -> Result<()> {
     const CAP_NET_ADMIN: libc::c_ulong = 12;
     const CAP_SYS_ADMIN: libc::c_ulong = 21;
@@ -70,6 +71,11 @@ fn without_cgroups_or_the_right_to_look_at_packets_only_http_is_out_of_reach(_: 
         let limited = printed.lines().find(|line| line.starts_with("limited") && line.contains("HTTP"));
         let limited = limited.with_context(|| format!("nothing is said of HTTP: {printed}"))?;
         assert!(limited.contains(remedy), "{limited}");
+
+        let mut poor = tracer::command(&["trace", "--duration", "1"]);
+        disguise(&mut poor);
+        let output = poor.output().context("cannot run the tracer")?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
         let mut poor = tracer::command(&["trace", "--http", "--duration", "1"]);
         disguise(&mut poor);

@@ -7,7 +7,7 @@ use super::{
     facts,
     filters::{Filters, cgroup_root, without_cgroups},
     layout::{self, Layout},
-    probes::{Options, Probes, has_kprobes},
+    probes::{Options, Probes, are_kept_from_us, has_kprobes},
 };
 use crate::model::{event::Attach, state::State as TcpState};
 
@@ -146,6 +146,7 @@ fn attaches(attach: Attach, layout: &Result<Layout>, allowed: bool, ring_bytes: 
             let walks = if lists.is_empty() { "no list of sockets".to_owned() } else { lists.join(" and ") };
             finding(need, State::Ok, format!("loaded, attached and detached again, with {walks}"))
         }
+        Err(error) if are_kept_from_us(&error) => finding(need, State::Missing, format!("{error:#}")),
         Err(error) => finding(need, State::Missing, format!("{error:#} ({remedy})")),
     }
 }

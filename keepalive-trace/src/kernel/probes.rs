@@ -105,14 +105,20 @@ enum Link {
 }
 
 impl Probes {
-    /// Loads and attaches in the way chosen; with none chosen, kprobes, and fentry where the kernel has none.
+    /// Loads and attaches in the way chosen; with none chosen, kprobes, and fentry where the kernel has none or keeps them from us.
     ///
     /// # Errors
     /// One sentence: what the kernel refused, and the way out.
     pub fn start(choice: Option<Attach>, options: &Options<'_>) -> Result<Self> {
         match choice {
             Some(attach) => Self::attach(attach, options),
-            None if has_kprobes() => Self::attach(Attach::Kprobe, options),
+            None if has_kprobes() => Self::attach(Attach::Kprobe, options).or_else(|error| {
+                if !are_kept_from_us(&error) {
+                    return Err(error);
+                }
+                log::info!("{error:#}: fentry does without");
+                Self::attach(Attach::Fentry, options)
+            }),
             None => Self::attach(Attach::Fentry, options).context("this kernel has no kprobes, and fentry failed too"),
         }
     }
@@ -318,6 +324,12 @@ pub fn has_kprobes() -> bool {
     Path::new(KPROBE_PMU).exists()
 }
 
+/// Whether kprobes failed for want of a right that fentry does without: kernels of Debian and Ubuntu open no event of perf for those
+/// without CAP_SYS_ADMIN where kernel.perf_event_paranoid is above 2, be they CAP_PERFMON's.
+pub fn are_kept_from_us(error: &anyhow::Error) -> bool {
+    errno(error.as_ref()) == Some(Errno::EACCES)
+}
+
 fn refused(error: ProgramError, how: &str, function: &str) -> anyhow::Error {
     let errno = errno(&error);
     let what = format!("hook {function} with {how}");
@@ -331,6 +343,9 @@ fn refused(error: ProgramError, how: &str, function: &str) -> anyhow::Error {
     };
     match errno {
         Some(Errno::EPERM) => explain(errno, error, &what),
+        Some(Errno::EACCES) if how == "kprobe" => error.context(format!(
+            "cannot {what}: this kernel keeps that to CAP_SYS_ADMIN (kernel.perf_event_paranoid); --attach fentry does without"
+        )),
         _ => {
             let other = match how {
                 "kprobe" => "try --attach fentry; ",
