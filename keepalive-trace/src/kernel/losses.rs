@@ -61,7 +61,7 @@ impl Losses {
         };
         losses.unpaired_at_start = losses.counter(counter::UNPAIRED)?;
         losses.unfinished_at_start = losses.counter(counter::UNFINISHED)?;
-        losses.unseen_at_start = losses.unseen()?;
+        losses.unseen_at_start = at_rest(|| losses.counter(counter::RUNS), || losses.unseen())?;
         Ok(losses)
     }
 
@@ -130,6 +130,22 @@ impl Losses {
     }
 }
 
+/// What is read while nothing else moves: the count that says so is the same before and after. Taken over again where it isn't, since a
+/// call that is read in one count and not yet in the other would be missing ever after.
+fn at_rest<T>(count: impl Fn() -> Result<u64>, read: impl Fn() -> Result<T>) -> Result<T> {
+    /// Where it never rests: a loss too many is told then, and none too few.
+    const TRIES: u32 = 1000;
+    let mut before = count()?;
+    for _ in 1..TRIES {
+        let (value, after) = (read()?, count()?);
+        if before == after {
+            return Ok(value);
+        }
+        before = after;
+    }
+    read()
+}
+
 /// `recursion_misses` of a program's fdinfo: since 5.12.
 fn misses(fdinfo: &str) -> Option<u64> {
     fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
@@ -137,7 +153,19 @@ fn misses(fdinfo: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    #[test]
+    fn what_moves_while_it_is_read_is_read_again() {
+        let moments = [1, 2, 2, 3, 3];
+        let (now, reads) = (Cell::new(0), Cell::new(0));
+        let count = || Ok(moments[now.replace(now.get() + 1)]);
+        let read = || Ok(reads.replace(reads.get() + 1));
+        assert_eq!(at_rest(count, read).expect("nothing fails here"), 1);
+        assert_eq!((now.get(), reads.get()), (3, 2));
+    }
 
     #[test]
     fn the_kernels_own_count_is_found_where_it_is() {
