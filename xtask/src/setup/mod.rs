@@ -1,5 +1,6 @@
 //! What a plain machine lacks. Everything here can be called again and again: it does only what is still missing.
 pub mod apt;
+mod debs;
 mod machine;
 mod packed;
 mod python;

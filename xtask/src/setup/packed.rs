@@ -2,19 +2,14 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{
-    apt::{Apt, LISTS_AGE},
-    unpacked::version,
-};
+use super::debs::Debs;
 use crate::{
-    cache, progress, shell,
+    cache, shell,
     vm::{Given, pack},
-    workspace,
 };
 
 const LOADER: &str = "ld-linux-x86-64.so.2";
@@ -57,34 +52,12 @@ impl Packed {
     }
 
     fn fetch(&self) -> Result<PathBuf> {
-        let apt = Apt::open()?;
-        apt.refresh(LISTS_AGE)?;
-        let task = progress::task(format!("{} of {}, with all that they want", self.packages.join(", "), self.suite));
-        let folder = workspace::cache()?.join("download");
-        let fetched = self.download(&apt, &folder).or_else(|_| {
-            // The mirror drops a version when a newer one comes: then the lists are too old.
-            apt.refresh(Duration::ZERO)?;
-            self.download(&apt, &folder)
-        });
-        cache::remove(&folder)?;
-        task.done(if fetched.is_ok() { "fetched" } else { "failed" });
-        fetched
-    }
-
-    fn download(&self, apt: &Apt, folder: &Path) -> Result<PathBuf> {
-        // What a run that was killed left there may be half, or of another version.
-        cache::remove(folder)?;
-        let debs = apt.download_all(self.packages, self.suite, &workspace::folder(folder.to_owned())?)?;
-        let first = self.packages.first().context("an archive is made of packages")?;
-        let version = debs.iter().find_map(|deb| version(first, deb));
-        let version = version.with_context(|| format!("apt-get downloaded no {first}"))?;
-        let root = workspace::folder(folder.join("root"))?;
-        for deb in &debs {
-            shell::capture(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&root))?;
-        }
-        let files = (self.files)(&root)?;
-        let put = cache::put(self.name, [&self.archive()], &self.packages.join(" "), &version, |[archive]| pack(&files, archive));
-        put.map(|([archive], _)| archive)
+        Debs::with(self.packages, self.suite, |debs| {
+            let files = (self.files)(&debs.unpack(|_| true)?)?;
+            let packages = self.packages.join(" ");
+            let put = cache::put(self.name, [&self.archive()], &packages, &debs.version, |[archive]| pack(&files, archive));
+            put.map(|([archive], _)| archive)
+        })
     }
 }
 

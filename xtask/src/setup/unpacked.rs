@@ -5,13 +5,12 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 
-use super::apt::{Apt, LISTS_AGE};
-use crate::{cache, progress, shell, workspace};
+use super::debs::Debs;
+use crate::{cache, shell, workspace};
 
 /// Its C library is the oldest that these programs run with.
 const SUITE: &str = "bookworm";
@@ -98,42 +97,21 @@ impl Program {
     }
 
     fn fetch(&self) -> Result<PathBuf> {
-        let apt = Apt::open()?;
-        apt.refresh(LISTS_AGE)?;
-        let task = progress::task(format!("{} of {SUITE}, with its libraries", self.name));
-        let folder = workspace::cache()?.join("download");
-        let fetched = self.download(&apt, &folder).or_else(|_| {
-            // The mirror drops a version when a newer one comes: then the lists are too old.
-            apt.refresh(Duration::ZERO)?;
-            self.download(&apt, &folder)
-        });
-        cache::remove(&folder)?;
-        task.done(if fetched.is_ok() { "fetched" } else { "failed" });
-        fetched
-    }
-
-    fn download(&self, apt: &Apt, folder: &Path) -> Result<PathBuf> {
-        // What a run that was killed left there may be half, or of another version.
-        cache::remove(folder)?;
-        let debs = apt.download_all(&[self.name], SUITE, &workspace::folder(folder.to_owned())?)?;
-        let version = debs.iter().find_map(|deb| version(self.name, deb));
-        let version = version.with_context(|| format!("apt-get downloaded no {}", self.name))?;
-        let names = self.names();
-        let put = cache::put(self.name, [&names[0], &names[1]], self.name, &version, |[script, program]| {
-            self.unpack(&debs, folder, script)?;
-            let said = shell::capture(Command::new(script).arg("--version"));
-            said.with_context(|| format!("{} does not run here", program.display())).map(drop)
-        });
-        put.map(|([script, _], _)| script)
+        Debs::with(&[self.name], SUITE, |debs| {
+            let [script, program] = self.names();
+            let put = cache::put(self.name, [&script, &program], self.name, &debs.version, |[script, program]| {
+                self.unpack(debs, script)?;
+                let said = shell::capture(Command::new(script).arg("--version"));
+                said.with_context(|| format!("{} does not run here", program.display())).map(drop)
+            });
+            put.map(|([script, _], _)| script)
+        })
     }
 
     /// Makes the entry, in which the script is.
-    fn unpack(&self, debs: &[PathBuf], folder: &Path, script: &Path) -> Result<()> {
+    fn unpack(&self, debs: &Debs, script: &Path) -> Result<()> {
         let entry = script.parent().context("the entry has no folder")?;
-        let whole = workspace::folder(folder.join(ROOT))?;
-        for deb in debs.iter().filter(|deb| !is_left_out(deb)) {
-            shell::capture(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&whole))?;
-        }
+        let whole = debs.unpack(|deb| !is_left_out(deb))?;
         for part in LIBRARIES[..2].iter().chain(self.kept) {
             let (from, to) = (whole.join(part), entry.join(ROOT).join(part));
             if !from.exists() {
@@ -165,15 +143,8 @@ impl Program {
     }
 }
 
-fn is_left_out(deb: &Path) -> bool {
-    let name = deb.file_name().unwrap_or_default().to_string_lossy();
-    LEFT_OUT.iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// `PACKAGE_VERSION_amd64.deb`
-pub(super) fn version(package: &str, deb: &Path) -> Option<String> {
-    let name = deb.file_name()?.to_str()?.strip_prefix(package)?.strip_prefix('_')?;
-    Some(name.split_once('_')?.0.to_owned())
+fn is_left_out(deb: &str) -> bool {
+    LEFT_OUT.iter().any(|prefix| deb.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -181,16 +152,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_that_of_the_package_and_of_no_other() {
-        assert_eq!(version("iproute2", Path::new("/x/iproute2_6.15.0-1_amd64.deb")).unwrap(), "6.15.0-1");
-        assert_eq!(version("iproute2", Path::new("/x/iproute2-doc_6.15.0-1_all.deb")), None);
-        assert_eq!(version("iproute2", Path::new("/x/libc6_2.41-12_amd64.deb")), None);
-    }
-
-    #[test]
     fn the_c_library_is_left_to_the_machine_and_others_of_similar_names_are_not() {
-        assert!(is_left_out(Path::new("/x/libc6_2.36-9_amd64.deb")));
-        assert!(!is_left_out(Path::new("/x/libc-ares2_1.18.1-3_amd64.deb")));
+        assert!(is_left_out("libc6_2.36-9_amd64.deb"));
+        assert!(!is_left_out("libc-ares2_1.18.1-3_amd64.deb"));
     }
 
     #[test]
