@@ -1,4 +1,5 @@
 //! HTTP Keep-Alive beside TCP keepalive: what was said, who hung up, and what never leaves the kernel or the tracer.
+mod findings;
 mod limits;
 mod others;
 
@@ -11,8 +12,10 @@ use lab::{
     stage::Stage,
     tracer::{Finished, Tracer},
 };
+use socket2::Socket;
 
 use crate::bench::{Bench, LIMIT, tests};
+use findings::*;
 use limits::*;
 use others::*;
 
@@ -32,6 +35,11 @@ tests![
     another_protocol_is_said_at_the_end,
     a_request_that_makes_its_connection_is_told_whole_and_in_pieces,
     a_head_in_pieces_before_anybody_accepts_is_told,
+    a_client_that_asks_when_the_timeout_is_over_or_too_often_is_told,
+    keepalive_that_waits_longer_than_the_server_does_never_acts,
+    a_server_that_is_gone_leaves_a_zombie_where_keepalive_is_off,
+    what_reuse_saved_is_estimated_by_another_handshake_to_the_same_address,
+    a_request_that_is_reset_unread_when_the_timeout_is_due_is_a_race,
 ];
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -65,11 +73,18 @@ fn exchange(pair: &Pair) -> Result<()> {
     read(&pair.client, OK.len())
 }
 
-fn read(socket: &socket2::Socket, len: usize) -> Result<()> {
+fn read(socket: &Socket, len: usize) -> Result<()> {
     use std::io::Read as _;
     let mut bytes = vec![0; len];
     let mut reader = socket;
     reader.read_exact(&mut bytes).context("cannot read")
+}
+
+/// One end closes, and the other when it has learnt that.
+fn close(first: Socket, second: Socket) {
+    drop(first);
+    sleep(SECOND / 50);
+    drop(second);
 }
 
 /// Waits until so many of these connections' ends are told, and stops.
@@ -149,9 +164,7 @@ fn heads_come_in_any_pieces_and_in_heaps(bench: &Bench) -> Result<()> {
     pieces.server.send(answer.as_bytes())?;
     read(&pieces.client, 25 + answer.len())?;
     let connection = pieces.connection;
-    drop(pieces.server);
-    sleep(SECOND / 50);
-    drop(pieces.client);
+    close(pieces.server, pieces.client);
 
     let heap = connect(&stage, Family::V6)?;
     let post = b"POST /x HTTP/1.1\r\nContent-Length: 6\r\n\r\nGET /y";
@@ -162,9 +175,7 @@ fn heads_come_in_any_pieces_and_in_heaps(bench: &Bench) -> Result<()> {
     heap.server.send(&answers)?;
     read(&heap.client, answers.len())?;
     let heaped = heap.connection;
-    drop(heap.client);
-    sleep(SECOND / 50);
-    drop(heap.server);
+    close(heap.client, heap.server);
 
     let finished = stop(tracer, &[connection, heaped])?;
     let told = story(&finished.events, &connection);
@@ -186,9 +197,7 @@ fn a_request_that_nobody_has_accepted_yet_is_told_when_somebody_does(bench: &Ben
     let (server, _) = listener.accept()?;
     let connection = lab::pair::connection(&stage.netns, &client)?.other_end();
     read(&server, GET.len())?;
-    drop(server);
-    sleep(SECOND / 50);
-    drop(client);
+    close(server, client);
     let finished = stop(tracer, &[connection])?;
     let its = finished.events.iter().filter(|event| event.is_of(&connection)).map(Event::gist).collect::<Vec<_>>();
     assert_eq!(its[..2], ["open accept", "request 1 GET"], "{its:?}");
@@ -210,9 +219,7 @@ fn no_secret_is_printed_or_recorded(bench: &Bench) -> Result<()> {
     pair.server.send(answer.as_bytes())?;
     read(&pair.client, answer.len())?;
     let connection = pair.connection;
-    drop(pair.client);
-    sleep(SECOND / 50);
-    drop(pair.server);
+    close(pair.client, pair.server);
     let finished = stop(tracer, &[connection])?;
     assert_eq!(story(&finished.events, &connection), ["request 1 POST", "response 1 200", "end local-close"]);
     let printed = finished.events.iter().map(|event| event.line.as_str()).collect::<String>() + &finished.errors;
@@ -232,9 +239,7 @@ fn what_is_no_http_makes_no_events(bench: &Bench) -> Result<()> {
         read(&pair.server, bytes.len())?;
     }
     let connection = pair.connection;
-    drop(pair.client);
-    sleep(SECOND / 50);
-    drop(pair.server);
+    close(pair.client, pair.server);
     tracer.wait_for_some_of(&connection, "the end", LIMIT, |event| event.kind == "end", 1)?;
     let finished = tracer.stop()?;
     assert_eq!(story(&finished.events, &connection), ["end local-close"]);

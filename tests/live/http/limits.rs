@@ -88,9 +88,7 @@ pub fn heads_beyond_what_is_read_are_counted_and_the_next_are_told(bench: &Bench
     answered(&get(70 << 10), 30_000)?;
     answered(GET, GET.len())?;
     let connection = pair.connection;
-    drop(pair.client);
-    sleep(SECOND / 50);
-    drop(pair.server);
+    close(pair.client, pair.server);
     tracer.wait_for_some_of(&connection, "the end", LIMIT, |event| event.kind == "end", 1)?;
     let finished = tracer.stop()?;
     let told = story(&finished.events, &connection);
@@ -117,9 +115,7 @@ pub fn a_head_in_a_segment_of_many_packets_is_told_and_its_body_is_not_looked_at
         })?;
     }
     let connection = pair.connection;
-    drop(pair.client);
-    sleep(SECOND / 50);
-    drop(pair.server);
+    close(pair.client, pair.server);
     let finished = stop(tracer, &[connection])?;
     let heads = ["request 1 GET", "response 1 200", "request 2 GET", "response 2 200", "end local-close"];
     assert_eq!(story(&finished.events, &connection), heads);
@@ -144,9 +140,7 @@ pub fn what_is_no_http_passes_at_full_speed_without_a_record(bench: &Bench) -> R
         Ok(sender.join().ok().context("a panic")??)
     })?;
     let connection = pair.connection;
-    drop(pair.client);
-    sleep(SECOND / 50);
-    drop(pair.server);
+    close(pair.client, pair.server);
     let finished = stop(tracer, &[connection, connection.other_end()])?;
     assert_eq!(story(&finished.events, &connection), ["end local-close"]);
     assert_eq!(messages(&finished), 0);

@@ -14,9 +14,7 @@ fn say(stage: &Stage, tracer: &Tracer, bytes: &[&[u8]]) -> Result<lab::pair::Con
         read(&pair.server, bytes.len())?;
     }
     let connection = pair.connection;
-    drop(pair.client);
-    sleep(SECOND / 50);
-    drop(pair.server);
+    close(pair.client, pair.server);
     tracer.wait_for_some_of(&connection, "the end", LIMIT, |event| event.kind == "end", 1)?;
     Ok(connection)
 }
@@ -70,9 +68,7 @@ pub fn another_protocol_is_said_at_the_end(bench: &Bench) -> Result<()> {
     upgraded.send(GET)?;
     read(&upgraded.server, GET.len())?;
     let connection = upgraded.connection;
-    drop(upgraded.client);
-    sleep(SECOND / 50);
-    drop(upgraded.server);
+    close(upgraded.client, upgraded.server);
     let finished = stop(tracer, &[http2, connection])?;
     assert_eq!(story(&finished.events, &http2), ["end local-close"]);
     let why = end(&finished, &http2)?.why.clone().context("no why")?;
@@ -104,9 +100,7 @@ pub fn a_request_that_makes_its_connection_is_told_whole_and_in_pieces(bench: &B
             read(&server, GET.len())?;
             server.send(OK)?;
             read(&client, OK.len())?;
-            drop(server);
-            sleep(SECOND / 50);
-            drop(client);
+            close(server, client);
             tracer.wait_for_some_of(&connection, "the end", LIMIT, |event| event.kind == "end", 1)?;
             let its = tracer.events().into_iter().filter(|event| event.is_of(&connection)).collect::<Vec<_>>();
             assert_eq!(story(&its, &connection), ["request 1 GET", "response 1 200", "end local-close, idle-timeout"], "{its:?}");
@@ -130,9 +124,7 @@ pub fn a_head_in_pieces_before_anybody_accepts_is_told(bench: &Bench) -> Result<
     let (server, _) = listener.accept()?;
     let connection = lab::pair::connection(&stage.netns, &client)?.other_end();
     read(&server, GET.len())?;
-    drop(server);
-    sleep(SECOND / 50);
-    drop(client);
+    close(server, client);
     let finished = stop(tracer, &[connection])?;
     let its = finished.events.iter().filter(|event| event.is_of(&connection)).map(Event::gist).collect::<Vec<_>>();
     assert_eq!(its[..2], ["open accept", "request 1 GET"], "{its:?}");

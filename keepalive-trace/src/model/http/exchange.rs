@@ -165,9 +165,21 @@ impl Exchange {
         Some(End { cause: self.cause(around), requests, responses, saved, findings: self.findings(around) })
     }
 
+    /// Who hung up first. A connection that a program of this host aborts ends before its RST leaves (`tcp_close`, `tcp_disconnect`).
+    fn closing(&self, around: &Around) -> Option<Close> {
+        let aborted = |asks: bool| Close {
+            by_server: !asks,
+            rst: true,
+            idle_ns: Some(around.at_ns.saturating_sub(self.last_ns)),
+            unanswered: self.requests - self.responses,
+            crossed: false,
+        };
+        self.close.or_else(|| self.asks.filter(|_| around.verdict == Verdict::LocalAbort).map(aborted))
+    }
+
     /// Who hung up first, if it was a program.
     fn hung_up(&self, around: &Around) -> Option<Close> {
-        self.close.filter(|close| close.is_of_program(around.verdict))
+        self.closing(around).filter(|close| close.is_of_program(around.verdict))
     }
 
     fn cause(&self, around: &Around) -> Option<Cause> {
@@ -185,7 +197,9 @@ impl Exchange {
         if self.closes {
             return Some(Cause::ConnectionClose);
         }
-        (close.by_server && !self.is_early(close)).then_some(Cause::IdleTimeout)
+        // A server's own limit may be shorter than what it says. Whoever closes at once has other reasons.
+        let has_idled = !self.is_early(close) || close.idle_ns >= Some(SLACK_NS);
+        (close.by_server && has_idled).then_some(Cause::IdleTimeout)
     }
 
     /// The timeout was due when the request came, and the server closed without having read it: that sends a RST.
@@ -237,7 +251,8 @@ impl Exchange {
     /// How long keepalive would have waited, seconds, on a connection that HTTP closed before.
     fn never_probed(&self, around: &Around) -> Option<i32> {
         let settings = around.settings.filter(|settings| settings.keepalive)?;
-        let idle_ns = self.close.filter(|close| close.by_server && self.cause(around) == Some(Cause::IdleTimeout))?.idle_ns?;
+        let idle_ns =
+            self.closing(around).filter(|close| close.by_server && self.cause(around) == Some(Cause::IdleTimeout))?.idle_ns?;
         let time_s = settings.time_s.value;
         (u64::try_from(time_s).is_ok_and(|time_s| time_s * SECOND_NS > idle_ns)).then_some(time_s)
     }
@@ -247,7 +262,7 @@ impl Exchange {
         let off = around.settings.is_some_and(|settings| !settings.keepalive);
         let idle = off && self.asks == Some(true) && self.requests == self.responses && self.other.is_none();
         let timeout = self.promise.timeout_s.filter(|_| idle)?;
-        let silent_ns = match self.close {
+        let silent_ns = match self.closing(around) {
             None => around.at_ns.saturating_sub(self.last_ns),
             Some(close) => close.idle_ns.filter(|_| !close.by_server || !close.is_of_program(around.verdict))?,
         };
@@ -267,10 +282,10 @@ impl Exchange {
     }
 
     fn story(&self, around: &Around) -> String {
-        let by_program = self.hung_up(around).is_some();
-        let silent_ns = self.close.map_or(Some(around.at_ns.saturating_sub(self.last_ns)), |close| close.idle_ns);
+        let hung_up = self.hung_up(around);
+        let silent_ns = self.closing(around).map_or(Some(around.at_ns.saturating_sub(self.last_ns)), |close| close.idle_ns);
         let silent = silent_ns.map(|ns| format!("{} without a message", after(ns)));
-        let mut why = match self.close.filter(|_| by_program) {
+        let mut why = match hung_up {
             Some(Close { by_server, rst, .. }) => {
                 let who = if by_server { "the server" } else { "the client" };
                 let how = if rst { "reset it" } else { "closed it" };
@@ -282,8 +297,7 @@ impl Exchange {
                 format!("HTTP: neither the client nor the server closed it{silent}")
             }
         };
-        let said =
-            if by_program && self.close.is_some_and(|close| close.by_server) { "having said" } else { "the server having said" };
+        let said = if hung_up.is_some_and(|close| close.by_server) { "having said" } else { "the server having said" };
         match self.promise {
             Promise { timeout_s: Some(timeout), max: Some(max) } => why += &format!(", {said} timeout={timeout}, max={max}"),
             Promise { timeout_s: Some(timeout), max: None } => why += &format!(", {said} timeout={timeout}"),
@@ -291,11 +305,11 @@ impl Exchange {
             Promise { timeout_s: None, max: None } => {}
         }
         let unanswered = self.requests - self.responses;
-        if self.hung_up(around).is_some_and(|close| close.crossed || self.is_unread(close)) {
+        if hung_up.is_some_and(|close| close.crossed || self.is_unread(close)) {
             why += "; a request met the close";
         } else if unanswered > 0 {
             why += &format!("; {unanswered} of {} requests had no answer", self.requests);
-        } else if by_program && self.closes {
+        } else if hung_up.is_some() && self.closes {
             why += "; it had been announced (Connection: close, or HTTP/1.0)";
         }
         why + &self.faults(around)

@@ -55,11 +55,12 @@ fn told(passed: &[Passed]) -> (Option<Cause>, u32, u32) {
 }
 
 #[test]
-fn an_idle_server_closes_when_it_said_or_within_a_second_before() {
+fn an_idle_server_closes_when_it_likes_but_not_at_once_where_it_said_otherwise() {
     let idle = |ns, promised| told(&[get(0), response(200, promised), fin(false, 100, ns)]);
     assert_eq!(idle(5 * SECOND, promise(5, 100)), (Some(IdleTimeout), 1, 1));
     assert_eq!(idle(4 * SECOND, promise(5, None)), (Some(IdleTimeout), 1, 1));
-    assert_eq!(idle(4 * SECOND - 1, promise(5, None)), (None, 1, 1));
+    assert_eq!(idle(SECOND, promise(5, None)), (Some(IdleTimeout), 1, 1));
+    assert_eq!(idle(SECOND - 1, promise(5, None)), (None, 1, 1));
     assert_eq!(idle(4 * SECOND, Promise::default()), (Some(IdleTimeout), 1, 1));
 }
 
@@ -107,6 +108,33 @@ fn a_request_that_came_when_the_timeout_was_due_and_was_not_read_met_the_close()
     assert_eq!((cause, findings.as_str()), (None, ""), "it may have been read");
     assert!(why.ends_with("; 1 of 2 requests had no answer"), "{why}");
     assert_eq!(end(9 * SECOND, Promise::default()).0, None, "nobody knows what was due");
+}
+
+#[test]
+fn who_aborts_a_connection_hung_up_though_its_reset_is_not_seen_any_more() {
+    let end = |verdict, passed: &[(bool, Passed)]| {
+        let mut exchange = Exchange::default();
+        for (left, passed) in passed {
+            exchange.note(0, &Passed { left: *left, ..*passed });
+        }
+        let around = Around { at_ns: 5 * SECOND, ..ended(verdict) };
+        (exchange.end(&around).unwrap().cause, exchange.why(&around).unwrap())
+    };
+    let answered = response(200, promise(5, None));
+    let (cause, why) = end(Verdict::LocalAbort, &[(false, get(0)), (true, answered)]);
+    assert_eq!(cause, Some(IdleTimeout));
+    assert_eq!(why, "HTTP: the server reset it after 5.000 s without a message, having said timeout=5");
+    let unread = [(false, get(0)), (true, answered), (false, after_idling(get(100), 5 * SECOND))];
+    let (cause, why) = end(Verdict::LocalAbort, &unread);
+    assert_eq!(cause, Some(Race));
+    assert!(why.ends_with("; a request met the close"), "{why}");
+    let (cause, why) = end(Verdict::LocalAbort, &[(true, get(0)), (false, answered)]);
+    assert_eq!(cause, None);
+    assert_eq!(why, "HTTP: the client reset it after 5.000 s without a message, the server having said timeout=5");
+    // The kernel gave up, or somebody else did.
+    for verdict in [Verdict::KeepaliveTimeout, Verdict::AdminKill] {
+        assert_eq!(end(verdict, &unread).0, None, "{verdict:?}");
+    }
 }
 
 #[test]
