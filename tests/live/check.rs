@@ -71,6 +71,8 @@ fn without_cgroups_or_the_right_to_look_at_packets_only_http_is_out_of_reach(_: 
         let limited = printed.lines().find(|line| line.starts_with("limited") && line.contains("HTTP"));
         let limited = limited.with_context(|| format!("nothing is said of HTTP: {printed}"))?;
         assert!(limited.contains(remedy), "{limited}");
+        let kprobes = printed.lines().find(|line| line.starts_with("limited") && line.contains(" kprobes "));
+        assert!(kprobes.is_none_or(|line| line.contains("kernel.perf_event_paranoid")), "{kprobes:?}");
 
         let mut poor = tracer::command(&["trace", "--duration", "1"]);
         disguise(&mut poor);

@@ -87,6 +87,7 @@ impl Session<'_> {
             log: verbose,
         };
         let mut probes = Probes::start(self.kernel.attach(), &options)?;
+        probes.without.iter().for_each(|without| log::warn!("{without}"));
         let mut logger = verbose.then(|| probes.logger()).transpose()?;
         let mut stream = Stream::open(&mut probes, Reader { hz, reasons: layout.reset_reasons, cgroups: Cgroups::mounted() })?;
 

@@ -57,9 +57,9 @@ pub fn run(choice: Option<Attach>, ring_bytes: u32) -> Report {
     let kprobe = attaches(Attach::Kprobe, &layout, allowed, ring_bytes, &mut http);
     let fentry = attaches(Attach::Fentry, &layout, allowed, ring_bytes, &mut http);
     let works = match choice {
-        None => kprobe.state == State::Ok || fentry.state == State::Ok,
-        Some(Attach::Kprobe) => kprobe.state == State::Ok,
-        Some(Attach::Fentry) => fentry.state == State::Ok,
+        None => kprobe.attached() || fentry.attached(),
+        Some(Attach::Kprobe) => kprobe.attached(),
+        Some(Attach::Fentry) => fentry.attached(),
     };
     // Where one way works the other's absence is no obstacle.
     let soften = |finding: Finding| match finding.state {
@@ -70,6 +70,13 @@ pub fn run(choice: Option<Attach>, ring_bytes: u32) -> Report {
     let (kprobe, fentry) = (soften(kprobe), soften(fentry));
     let findings = vec![privileges(), btf(&layout), symbols(&layout), kprobe, fentry, ring, cgroup(), packets(http), lockdown()];
     Report { findings, works }
+}
+
+impl Finding {
+    /// Of a way to attach: whether it did.
+    fn attached(&self) -> bool {
+        matches!(self.state, State::Ok | State::Limited)
+    }
 }
 
 fn finding(need: &'static str, state: State, detail: impl Into<String>) -> Finding {
@@ -144,7 +151,11 @@ fn attaches(attach: Attach, layout: &Result<Layout>, allowed: bool, ring_bytes: 
             http.get_or_insert_with(|| attached.watch_packets());
             let lists = attached.lists().map(|list| format!("iter/{list}")).collect::<Vec<_>>();
             let walks = if lists.is_empty() { "no list of sockets".to_owned() } else { lists.join(" and ") };
-            finding(need, State::Ok, format!("loaded, attached and detached again, with {walks}"))
+            let done = format!("loaded, attached and detached again, with {walks}");
+            match &attached.without {
+                None => finding(need, State::Ok, done),
+                Some(without) => finding(need, State::Limited, format!("{done}; {without}")),
+            }
         }
         Err(error) if are_kept_from_us(&error) => finding(need, State::Missing, format!("{error:#}")),
         Err(error) => finding(need, State::Missing, format!("{error:#} ({remedy})")),
@@ -153,7 +164,7 @@ fn attaches(attach: Attach, layout: &Result<Layout>, allowed: bool, ring_bytes: 
 
 /// Every attached program has written its maps' descriptors, the ring among them.
 fn ring_buffer(kprobe: &Finding, fentry: &Finding) -> Finding {
-    if kprobe.state == State::Ok || fentry.state == State::Ok {
+    if kprobe.attached() || fentry.attached() {
         return finding("ring buffer", State::Ok, "created");
     }
     finding("ring buffer", State::Unknown, "not tried: no program could be loaded (it needs Linux 5.8)")

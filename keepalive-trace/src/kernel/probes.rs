@@ -88,6 +88,8 @@ pub struct Probes {
     pub attach: Attach,
     /// Counters of the calls of the functions that events come from, where the kernel does not count what it skips.
     pub hits: Vec<Hits>,
+    /// What this run does without, and why.
+    pub without: Option<String>,
     /// Those of [`WALKERS`] that this kernel can load.
     walkers: Vec<&'static str>,
     links: Vec<Link>,
@@ -163,7 +165,7 @@ impl Probes {
             .map_err(|error| explain(errno(&error), anyhow!(error), "load the eBPF maps"))?;
         options.filters.install(&mut ebpf)?;
 
-        let mut probes = Self { ebpf, attach, hits: Vec::new(), walkers: Vec::new(), links: Vec::new() };
+        let mut probes = Self { ebpf, attach, hits: Vec::new(), without: None, walkers: Vec::new(), links: Vec::new() };
         probes.load_walkers(btf);
         Ok(probes)
     }
@@ -252,11 +254,16 @@ impl Probes {
 
     /// Where fentry can't, kprobes do; where they can't either, a change is noticed when the timer runs next.
     fn attach_setsockopt(&mut self, btf: &Btf) {
-        if let Err(error) = self.attach_fentries(&[SETSOCKOPT_FEXIT], btf) {
-            log::info!("{error:#}: trying kprobes");
-            if let Err(error) = self.attach_kprobes(&SETSOCKOPT_KPROBES) {
-                log::warn!("who changes settings stays unknown: {error:#}");
-            }
+        let Err(error) = self.attach_fentries(&[SETSOCKOPT_FEXIT], btf) else { return };
+        log::info!("{error:#}: trying kprobes");
+        if let Err(error) = self.attach_kprobes(&SETSOCKOPT_KPROBES) {
+            let why = if are_kept_from_us(&error) {
+                "before Linux 6.1 that takes a kprobe, and this kernel keeps them to CAP_SYS_ADMIN (kernel.perf_event_paranoid)"
+                    .to_owned()
+            } else {
+                format!("{error:#}")
+            };
+            self.without = Some(format!("who changes settings stays unknown: {why}"));
         }
     }
 
@@ -344,7 +351,8 @@ fn refused(error: ProgramError, how: &str, function: &str) -> anyhow::Error {
     match errno {
         Some(Errno::EPERM) => explain(errno, error, &what),
         Some(Errno::EACCES) if how == "kprobe" => error.context(format!(
-            "cannot {what}: this kernel keeps that to CAP_SYS_ADMIN (kernel.perf_event_paranoid); --attach fentry does without"
+            "cannot {what}: this kernel keeps that to CAP_SYS_ADMIN (kernel.perf_event_paranoid), or a security module refuses it; \
+             --attach fentry does without"
         )),
         _ => {
             let other = match how {

@@ -2,16 +2,19 @@
 # since its first request. First the server's own close is waited for, a few times; then requests are sent up to SPREAD seconds before
 # and after the middle of what was seen. Prints of each of them the port, and the status or the error that the library gave.
 import http.client
+import itertools
 import select
 import statistics
 import sys
 import time
 
 count, spread = int(sys.argv[1]), float(sys.argv[2])
+# No port is used twice, below those that the kernel gives: after a reset it may give one again.
+ports = itertools.count(20001)
 
 
 def first():
-    connection = http.client.HTTPConnection("127.0.0.1", 8080)
+    connection = http.client.HTTPConnection("127.0.0.1", 8080, source_address=("127.0.0.1", next(ports)))
     connection.request("GET", "/")
     connection.getresponse().read()
     return connection, time.monotonic()
