@@ -4,6 +4,7 @@
 //! there. A fresh process has one thread, so it may fork as it likes, which a test may not.
 use std::{
     fmt::Display,
+    fs,
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     path::Path,
@@ -119,9 +120,9 @@ impl Actor {
 
     /// It hands its socket to another process, over a Unix socket at this path, and keeps it too.
     pub fn pass(&mut self, to: &mut Self, path: &Path) -> Result<()> {
-        let path = path.display();
-        to.ask(&format!("offer {path}"))?;
-        self.ask(&format!("pass {path}"))?;
+        to.ask(&format!("offer {}", path.display()))?;
+        self.ask(&format!("pass {}", path.display()))?;
+        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
         to.ask("take").map(drop)
     }
 
