@@ -12,7 +12,7 @@ use lab::{
     wire::{Frame, Kind},
 };
 
-use super::{lines, nginx, start_pool};
+use super::{URL, lines, nginx, start_pool};
 use crate::bench::{Bench, LIMIT, tests};
 
 tests![
@@ -66,7 +66,7 @@ fn in_a_silent_network_tcp_keepalive_ends_what_http_would_have_kept(bench: &Benc
     let mut stage = Stage::open()?;
     let _server = nginx::start(&stage, &configuration(SERVERS_KEEPALIVE, "75s"))?;
     let tracer = bench.own_tracer(&["--http"])?;
-    let client = start_pool(&stage.netns, &[KEEPALIVE, "GET", "60"])?;
+    let client = start_pool(&stage.netns, URL, &[KEEPALIVE, "GET", "60"])?;
     let connection = answered(&stage, &tracer)?;
     let _silence = Silence::whole(&stage.netns)?;
     lines(client)?;
@@ -86,7 +86,7 @@ fn in_a_silent_network_http_ends_what_tcp_keepalive_would_have_kept(bench: &Benc
     let mut stage = Stage::open()?;
     let _server = nginx::start(&stage, &configuration(SERVERS_KEEPALIVE, "3s"))?;
     let tracer = bench.own_tracer(&["--http"])?;
-    let client = start_pool(&stage.netns, &[KEEPALIVE, "GET", "60"])?;
+    let client = start_pool(&stage.netns, URL, &[KEEPALIVE, "GET", "60"])?;
     let connection = answered(&stage, &tracer)?;
     let _silence = Silence::whole(&stage.netns)?;
     lines(client)?;
@@ -109,7 +109,7 @@ fn a_middlebox_that_has_forgotten_the_connection_is_neither(bench: &Bench) -> Re
     let mut stage = Stage::open()?;
     let _server = nginx::start(&stage, &configuration("off", "75s"))?;
     let tracer = bench.own_tracer(&["--http"])?;
-    let client = start_pool(&stage.netns, &[KEEPALIVE, "GET", "20", "GET"])?;
+    let client = start_pool(&stage.netns, URL, &[KEEPALIVE, "GET", "20", "GET"])?;
     let connection = answered(&stage, &tracer)?;
     let silence = Silence::towards(&stage.netns, ADDRESS.1)?;
     stage.reset_in_answer(&connection, Duration::ZERO, LIMIT)?;
@@ -135,7 +135,7 @@ fn a_request_into_a_network_that_has_forgotten_the_connection_meets_no_close(ben
     stage.netns.sysctl("tcp_retries2", 5)?;
     let _server = nginx::start(&stage, &configuration("off", "3600s"))?;
     let tracer = bench.own_tracer(&["--http"])?;
-    let client = start_pool(&stage.netns, &["GET", "600", "GET"])?;
+    let client = start_pool(&stage.netns, URL, &["GET", "600", "GET"])?;
     let connection = answered(&stage, &tracer)?;
     let _silence = Silence::towards(&stage.netns, ADDRESS.1)?;
     let said = lines(client)?;

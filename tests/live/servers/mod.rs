@@ -31,11 +31,11 @@ const AGENT: &str = include_str!("agent.js");
 
 /// A session of requests does so: methods, and seconds between them. Gives the lines that it printed.
 fn pool(netns: &Netns, words: &[&str]) -> Result<Vec<String>> {
-    lines(start_pool(netns, words)?)
+    lines(start_pool(netns, URL, words)?)
 }
 
-fn start_pool(netns: &Netns, words: &[&str]) -> Result<Client> {
-    Client::start(netns, PYTHON, &[&["-c", POOL, URL], words].concat())
+fn start_pool(netns: &Netns, url: &str, words: &[&str]) -> Result<Client> {
+    Client::start(netns, PYTHON, &[&["-c", POOL, url], words].concat())
 }
 
 /// Node's agent does so, likewise.

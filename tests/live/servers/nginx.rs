@@ -9,7 +9,7 @@ use lab::{
 };
 
 use super::{
-    URL, curl, pool,
+    URL, curl, lines, pool, start_pool,
     told::{self, Link},
     vec_of,
 };
@@ -120,15 +120,21 @@ fn what_it_promises_what_it_keeps_and_how_many_requests_it_takes(bench: &Bench) 
 }
 
 fn what_it_promises_and_keeps_is_its_timeout(bench: &Bench) -> Result<()> {
-    let mut stage = Stage::open()?;
-    let server = start(&stage, &CONFIGURATION.replace("keepalive_timeout 5s 10s", "keepalive_timeout 5s 5s"))?;
-    let tracer = bench.own_tracer(&["--http"])?;
-    pool(&stage.netns, &["GET", "HEAD", "12", "GET"])?;
-    let links = told::stop(tracer, &mut stage, 2)?;
-    told::as_logged(&links, server.file("log").lines())?;
-    hold_closes(&links, &server.file("errors"))?;
-    let idle = &links[0];
-    let messages = ["request 1 GET", "response 1 200", "request 2 HEAD", "response 2 200", "idle-timeout"];
-    assert_eq!((idle.story(), idle.promises(), idle.idle()?), (vec_of(messages), vec_of(["5/-", "5/-"]), (5, true)));
+    for address in ["127.0.0.1:8080", "[::1]:8080"] {
+        let mut stage = Stage::open()?;
+        let configuration = CONFIGURATION.replace("keepalive_timeout 5s 10s", "keepalive_timeout 5s 5s");
+        let server = start(&stage, &configuration.replace("127.0.0.1:8080", address))?;
+        let tracer = bench.own_tracer(&["--http"])?;
+        let said = lines(start_pool(&stage.netns, &format!("http://{address}/"), &["GET", "HEAD", "12", "GET"])?)?;
+        let links = told::stop(tracer, &mut stage, 2)?;
+        told::as_logged(&links, server.file("log").lines())?;
+        hold_closes(&links, &server.file("errors"))?;
+        assert_eq!(told::ports(&said), [links[0].port, links[1].port]);
+        let idle = &links[0];
+        let messages = ["request 1 GET", "response 1 200", "request 2 HEAD", "response 2 200", "idle-timeout"];
+        assert_eq!((idle.story(), idle.promises(), idle.idle()?), (vec_of(messages), vec_of(["5/-", "5/-"]), (5, true)));
+        let ip = if address.starts_with('[') { 6 } else { 4 };
+        assert!(idle.ends.iter().flatten().all(|event| event.ip == Some(ip)), "{:?}", idle.ends);
+    }
     Ok(())
 }
