@@ -120,9 +120,10 @@ impl Actor {
 
     /// It hands its socket to another process, over a Unix socket at this path, and keeps it too.
     pub fn pass(&mut self, to: &mut Self, path: &Path) -> Result<()> {
-        to.ask(&format!("offer {}", path.display()))?;
-        self.ask(&format!("pass {}", path.display()))?;
-        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+        let shown = path.display();
+        to.ask(&format!("offer {shown}"))?;
+        self.ask(&format!("pass {shown}"))?;
+        fs::remove_file(path).with_context(|| format!("cannot remove {shown}"))?;
         to.ask("take").map(drop)
     }
 

@@ -45,7 +45,7 @@ pub fn play(paper: Paper) -> Result<()> {
     paper.note("Behind a load balancer that forgets a connection after 350 s of silence.")?;
     let mut sockets = command(paper, &["sockets", "--netns", &netns, "-D", "5432,6379,9092"]);
     write(paper, &sockets.output().context("cannot list sockets")?.stdout)?;
-    paper.note("")?;
+    paper.note("With the load balancer's limit (--lint --idle-limit aws-nlb): only what is wrong, why, and what cures it.")?;
     let mut lint = command(paper, &["sockets", "--lint", "--idle-limit", "aws-nlb", "--netns", &netns, "-D", "5432,6379,9092"]);
     write(paper, &lint.output().context("cannot list sockets")?.stdout)?;
 

@@ -17,6 +17,8 @@ mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
+# Recordings and reports name their host.
+echo vm >/proc/sys/kernel/hostname
 
 # A module that fails ends the run: the command would fail later, and could not say why.
 load() {
