@@ -3,51 +3,49 @@ use aya_ebpf::maps::lpm_trie::Key;
 use keepalive_trace_ebpf::{PORT_WORDS, end, filter};
 
 use crate::{
+    fields::Fields,
     maps::{ADDRESSES, CGROUPS, NETNS, PORTS, config},
-    sock::{Head, Sock},
+    sock::{AF_INET, AF_INET6, Sock},
 };
-
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 
 /// How far up a cgroup filter looks. Deeper trees than this are not met in practice.
 const CGROUP_DEPTH: u32 = 16;
 
 /// A value that a filter asks for and that this kernel can't give does not match.
-#[inline(never)]
-pub fn wanted(sock: Sock, head: &Head) -> bool {
+#[inline(always)]
+pub fn wanted<F: Fields>(sk: F) -> bool {
     let filters = config!(filters);
     if filters == 0 {
         return true;
     }
-    matches(sock, head, filters).unwrap_or(false)
+    matches(sk, filters).unwrap_or(false)
 }
 
 #[inline(always)]
-fn matches(sock: Sock, head: &Head, filters: u32) -> Option<bool> {
-    let family = head.family()?;
+fn matches<F: Fields>(sk: F, filters: u32) -> Option<bool> {
+    let family = sk.family()?;
     if filters & filter::IPV4 != 0 && family != AF_INET {
         return Some(false);
     }
     if filters & filter::IPV6 != 0 && family != AF_INET6 {
         return Some(false);
     }
-    if filters & filter::LOCAL_PORT != 0 && !port(end::LOCAL, sock.lport()?) {
+    if filters & filter::LOCAL_PORT != 0 && !port(end::LOCAL, sk.lport()?) {
         return Some(false);
     }
-    if filters & filter::REMOTE_PORT != 0 && !port(end::REMOTE, head.rport()?) {
+    if filters & filter::REMOTE_PORT != 0 && !port(end::REMOTE, sk.rport()?) {
         return Some(false);
     }
-    if filters & filter::LOCAL_ADDR != 0 && !address(end::LOCAL, head.laddr()?) {
+    if filters & filter::LOCAL_ADDR != 0 && !address(end::LOCAL, sk.laddr()?) {
         return Some(false);
     }
-    if filters & filter::REMOTE_ADDR != 0 && !address(end::REMOTE, head.raddr()?) {
+    if filters & filter::REMOTE_ADDR != 0 && !address(end::REMOTE, sk.raddr()?) {
         return Some(false);
     }
-    if filters & filter::NETNS != 0 && !namespace_wanted(head.netns()?) {
+    if filters & filter::NETNS != 0 && !namespace_wanted(sk.netns()?) {
         return Some(false);
     }
-    if filters & filter::CGROUP != 0 && !cgroup(sock)? {
+    if filters & filter::CGROUP != 0 && !cgroup(Sock::at(sk.address()))? {
         return Some(false);
     }
     Some(true)
@@ -85,7 +83,7 @@ fn high_half(word: u64) -> u32 {
     (word >> 32) as u32
 }
 
-#[inline(always)]
+#[inline(never)]
 fn cgroup(sock: Sock) -> Option<bool> {
     let mut cgroup = sock.cgroup()?;
     for _ in 0..CGROUP_DEPTH {

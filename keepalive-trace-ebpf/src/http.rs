@@ -4,6 +4,7 @@ use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::SkBuffContext};
 use keepalive_trace_ebpf::{LARGE, LONGEST, PREFACE, SMALL, Segment, TINY, begins, counter, mark};
 
 use crate::{
+    fields::{Copied, Fields as _},
     filter,
     maps::{FLOWS, GREETED, HEADS, NEWBORN, count, wake_heads},
     packet::{Packet, load, socket},
@@ -189,8 +190,9 @@ pub fn born(sock: Sock, old: u8, new: u8) -> Option<()> {
     let last_ns = newborn.at_ns;
     newborn.at_ns = 0;
     let head = Head::of(sock)?;
-    let [_, raddr] = head.raddr()?;
-    if (raddr, head.rport()?, sock.lport()?) != (newborn.raddr, newborn.rport, newborn.lport) {
+    let sk = Copied { sock, head: &head };
+    let [_, raddr] = sk.raddr()?;
+    if (raddr, sk.rport()?, sk.lport()?) != (newborn.raddr, newborn.rport, newborn.lport) {
         return None;
     }
     if FLOWS.insert(sock.address(), Flow { last_ns, ways: [newborn.way, NO_WAY], newborn: 1 }, 0).is_err() {
@@ -201,7 +203,7 @@ pub fn born(sock: Sock, old: u8, new: u8) -> Option<()> {
 
 #[inline(never)]
 fn netns(sock: Sock) -> u32 {
-    Head::of(sock).and_then(|head| head.netns()).unwrap_or(0)
+    Head::of(sock).and_then(|head| Copied { sock, head: &head }.netns()).unwrap_or(0)
 }
 
 /// Whether this is a ClientHello, and the reader wants to hear of one.
@@ -235,11 +237,12 @@ pub fn forget(sock: Sock) {
 fn first(packet: &mut Packet) -> Option<()> {
     let sock = Sock::at(packet.sock);
     let head = Head::of(sock)?;
-    if !head.is_inet() || !sock.is_tcp() || !filter::wanted(sock, &head) {
+    let sk = Copied { sock, head: &head };
+    if !sk.is_inet() || !sock.is_tcp() || !filter::wanted(sk) {
         return None;
     }
     packet.state = head.state().unwrap_or(0);
-    packet.netns = head.netns().unwrap_or(0);
+    packet.netns = sk.netns().unwrap_or(0);
     if packet.state == state::LISTEN {
         // The child that it makes has no address yet: its ends say which it is.
         packet.marks |= mark::LISTENER;

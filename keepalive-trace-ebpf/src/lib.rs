@@ -28,6 +28,14 @@ pub struct Config {
     pub listed_states: u32,
     /// Not 0 where HTTP is watched.
     pub http: u32,
+    /// Not 0 where a connection makes no record while nothing happens on it.
+    pub quiet: u32,
+    /// Not 0 where `sysctl_tcp_keepalive_probes` is an int: before 5.10, and on Android's 5.10.
+    pub probes_is_int: u32,
+    /// Not 0 where a socket's cgroup is a word with tag bits: before 5.15.
+    pub cgroup_is_word: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Bits of [`Config::filters`]: an unset bit lets everything pass.
@@ -151,6 +159,29 @@ pub mod flag {
     pub const NO_LINGER2: u8 = 1 << 5;
     /// No process ever accepted it: it has no `struct socket`, and is no orphan.
     pub const UNACCEPTED: u8 = 1 << 6;
+    /// The record tells of an earlier time, [`super::Record::mono_ns`]: how a connection began on which something happens only
+    /// now. Its settings are those of now.
+    pub const LATE: u8 = 1 << 7;
+}
+
+/// What orderly ends without a record are counted by, in the per-CPU map `ENDS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct EndKey {
+    /// Id of the socket's cgroup v2; 0: not known.
+    pub cgroup: u64,
+    /// [`orderly`].
+    pub verdict: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Values of [`EndKey::verdict`].
+pub mod orderly {
+    /// This host sent its FIN first.
+    pub const LOCAL_CLOSE: u32 = 1;
+    /// The peer sent its FIN first.
+    pub const PEER_CLOSE: u32 = 2;
 }
 
 /// One event, as the kernel side saw it.
@@ -304,7 +335,7 @@ pub const WAKE_NS: u64 = 20_000_000;
 pub mod counter {
     /// Records that found the ring buffer full.
     pub const RING_FULL: u32 = 0;
-    /// Exits whose entry was skipped, and probes whose result was.
+    /// Exits whose entry was skipped.
     pub const UNPAIRED: u32 = 1;
     /// Runs of our programs at the functions whose entries make events.
     pub const RUNS: u32 = 2;
@@ -314,11 +345,17 @@ pub mod counter {
     pub const HEADS_FULL: u32 = 4;
     /// Connections with HTTP that found no room in the map `FLOWS`.
     pub const FLOWS_FULL: u32 = 5;
+    /// Calls of `tcp_write_wakeup` in runs of the keepalive timer, of all sockets.
+    pub const PROBES: u32 = 6;
+    /// Connections that found no room in the map `CONNS`: their opener and closer are not known.
+    pub const CONNS_FULL: u32 = 7;
+    /// Orderly ends that found no room in the map `ENDS`.
+    pub const ENDS_FULL: u32 = 8;
     /// How many counters there are.
-    pub const COUNT: u32 = 6;
+    pub const COUNT: u32 = 9;
 }
 
 const _: () = assert!(size_of::<Record>() == 192);
 const _: () = assert!(size_of::<Held>() == 40);
-const _: () = assert!(size_of::<Config>() == 24);
+const _: () = assert!(size_of::<Config>() == 40);
 const _: () = assert!(size_of::<Write>() == 48);

@@ -1,15 +1,21 @@
 //! The programs: each names its hook and calls the room that knows what to do.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// Atomic additions: this target's `core` has no methods for them.
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics), allow(internal_features, reason = "see above"))]
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}
 
 #[cfg(target_arch = "bpf")]
+mod conns;
+#[cfg(target_arch = "bpf")]
+mod fields;
+#[cfg(target_arch = "bpf")]
 mod filter;
 #[cfg(target_arch = "bpf")]
 mod http;
 #[cfg(target_arch = "bpf")]
-mod life;
+mod lifecycle;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
@@ -36,16 +42,23 @@ mod walk;
 #[cfg(target_arch = "bpf")]
 mod programs {
     use aya_ebpf::{
-        macros::{cgroup_skb, fentry, fexit, kprobe, kretprobe, raw_tracepoint},
-        programs::{FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext, SkBuffContext},
+        macros::{btf_tracepoint, cgroup_skb, fentry, fexit, kprobe, kretprobe, raw_tracepoint},
+        programs::{
+            BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext,
+            SkBuffContext,
+        },
     };
 
     use crate::{
-        http, life, replies, settings,
-        sock::Sock,
+        fields::{Copied, Typed},
+        http, lifecycle, replies, settings,
+        sock::{self, Head, Sock},
         sysctls, teardown, timer,
         walk::{self, TaskFileStep, TcpStep},
     };
+
+    /// `SEND_SHUTDOWN` in `tcp_shutdown`'s second argument.
+    const SEND_SHUTDOWN: u32 = 2;
 
     #[kprobe]
     pub fn keepalive_timer_kprobe(ctx: ProbeContext) -> u32 {
@@ -96,84 +109,214 @@ mod programs {
         0
     }
 
+    // In a run of the timer alone: what processes reset has a program of its own, so that none of theirs, interrupted, hides a
+    // death. The reason is the second argument or the third, by kernel: the loader takes the program that reads the right one,
+    // since the verifier refuses an index beyond the prototype, and a computed one.
+
     #[kprobe]
-    pub fn time_wait_kprobe(ctx: ProbeContext) -> u32 {
+    pub fn timer_reset_kprobe(ctx: ProbeContext) -> u32 {
+        timer_reset_raw(&ctx, 1)
+    }
+
+    #[kprobe]
+    pub fn timer_reset_arg2_kprobe(ctx: ProbeContext) -> u32 {
+        timer_reset_raw(&ctx, 2)
+    }
+
+    #[inline(always)]
+    fn timer_reset_raw(ctx: &ProbeContext, reason: usize) -> u32 {
         let sock = Sock::at(ctx.arg(0).unwrap_or(0));
-        timer::time_wait(sock);
-        life::leaves(sock);
+        if timer::current(sock).is_some()
+            && let Some(head) = Head::of(sock)
+        {
+            teardown::timer_reset(ctx, Copied { sock, head: &head }, ctx.arg(reason));
+        }
         0
     }
 
     #[fentry]
-    pub fn time_wait_fentry(ctx: FEntryContext) -> i32 {
-        let sock = Sock::at(ctx.arg(0));
-        timer::time_wait(sock);
-        life::leaves(sock);
+    pub fn timer_reset_fentry(ctx: FEntryContext) -> i32 {
+        timer_reset_typed(&ctx, 1)
+    }
+
+    #[fentry]
+    pub fn timer_reset_arg2_fentry(ctx: FEntryContext) -> i32 {
+        timer_reset_typed(&ctx, 2)
+    }
+
+    #[inline(always)]
+    fn timer_reset_typed(ctx: &FEntryContext, reason: usize) -> i32 {
+        if timer::current(Sock::at(ctx.arg(0))).is_some()
+            && let Some(sk) = Typed::of(ctx.arg(0))
+        {
+            teardown::timer_reset(ctx, sk, Some(ctx.arg(reason)));
+        }
         0
     }
 
-    // The reason is the second argument or the third, by kernel: the loader takes the program that reads the right one, since
-    // the verifier refuses an index beyond the prototype, and a computed one.
-
     #[kprobe]
     pub fn active_reset_kprobe(ctx: ProbeContext) -> u32 {
-        teardown::active_reset(&ctx, Sock::at(ctx.arg(0).unwrap_or(0)), ctx.arg(1));
-        0
+        copied(&ctx, |sk| teardown::active_reset(&ctx, sk, ctx.arg(1)))
     }
 
     #[kprobe]
     pub fn active_reset_arg2_kprobe(ctx: ProbeContext) -> u32 {
-        teardown::active_reset(&ctx, Sock::at(ctx.arg(0).unwrap_or(0)), ctx.arg(2));
-        0
+        copied(&ctx, |sk| teardown::active_reset(&ctx, sk, ctx.arg(2)))
     }
 
     #[fentry]
     pub fn active_reset_fentry(ctx: FEntryContext) -> i32 {
-        teardown::active_reset(&ctx, Sock::at(ctx.arg(0)), Some(ctx.arg(1)));
-        0
+        typed(&ctx, |sk| teardown::active_reset(&ctx, sk, Some(ctx.arg(1))))
     }
 
     #[fentry]
     pub fn active_reset_arg2_fentry(ctx: FEntryContext) -> i32 {
-        teardown::active_reset(&ctx, Sock::at(ctx.arg(0)), Some(ctx.arg(2)));
+        typed(&ctx, |sk| teardown::active_reset(&ctx, sk, Some(ctx.arg(2))))
+    }
+
+    // Functions that are hooked with fentry where the kernel can, whatever the timer is hooked with, and with kprobes elsewhere.
+
+    /// The first argument as a socket of TCP, by helper calls.
+    #[inline(always)]
+    fn copied(ctx: &ProbeContext, work: impl FnOnce(Copied<'_>)) -> u32 {
+        let sock = Sock::at(ctx.arg(0).unwrap_or(0));
+        if sock.is_tcp()
+            && let Some(head) = Head::of(sock)
+        {
+            work(Copied { sock, head: &head });
+        }
         0
     }
 
-    // The same however functions are hooked.
-
-    #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-    pub fn set_state(ctx: RawTracePointContext) -> i32 {
-        life::state_changes(&ctx, Sock::at(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
+    /// The first argument as a socket of TCP, by typed loads.
+    #[inline(always)]
+    fn typed(ctx: &FEntryContext, work: impl FnOnce(Typed)) -> i32 {
+        if let Some(sk) = Typed::of(ctx.arg(0)) {
+            work(sk);
+        }
         0
     }
 
-    #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
-    pub fn receive_reset(ctx: RawTracePointContext) -> i32 {
-        teardown::peer_reset(&ctx, Sock::at(ctx.arg(0)));
+    /// `tcp_v4_connect(sk, addr, addr_len)`: the result follows its three arguments.
+    #[fexit]
+    pub fn connect4_fexit(ctx: FExitContext) -> i32 {
+        connect_returns(&ctx)
+    }
+
+    /// `tcp_v6_connect`, likewise.
+    #[fexit]
+    pub fn connect6_fexit(ctx: FExitContext) -> i32 {
+        connect_returns(&ctx)
+    }
+
+    #[inline(always)]
+    fn connect_returns(ctx: &FExitContext) -> i32 {
+        let Some(sk) = Typed::of(ctx.arg(0)) else { return 0 };
+        if ctx.arg::<i32>(3) == 0 {
+            lifecycle::connecting(sk);
+        } else {
+            lifecycle::connect_failed(sk, sock::port_of_address(ctx.arg(1)));
+        }
         0
+    }
+
+    /// Where fexit can't: before the SYN is sent.
+    #[kprobe]
+    pub fn connect_kprobe(ctx: ProbeContext) -> u32 {
+        copied(&ctx, |sk| lifecycle::connecting(sk))
     }
 
     #[kprobe]
-    pub fn abort_kprobe(ctx: ProbeContext) -> u32 {
-        teardown::aborted(&ctx, Sock::at(ctx.arg(0).unwrap_or(0)));
-        0
+    pub fn finish_connect_kprobe(ctx: ProbeContext) -> u32 {
+        copied(&ctx, |sk| lifecycle::established(sk))
     }
 
     #[fentry]
-    pub fn abort_fentry(ctx: FEntryContext) -> i32 {
-        teardown::aborted(&ctx, Sock::at(ctx.arg(0)));
-        0
+    pub fn finish_connect_fentry(ctx: FEntryContext) -> i32 {
+        typed(&ctx, lifecycle::established)
     }
 
     #[kprobe]
     pub fn sock_graft_kprobe(ctx: ProbeContext) -> u32 {
-        life::accepted(Sock::at(ctx.arg(0).unwrap_or(0)));
-        0
+        copied(&ctx, |sk| lifecycle::accepted(sk))
     }
 
     #[fentry]
     pub fn sock_graft_fentry(ctx: FEntryContext) -> i32 {
-        life::accepted(Sock::at(ctx.arg(0)));
+        typed(&ctx, lifecycle::accepted)
+    }
+
+    #[kprobe]
+    pub fn close_kprobe(ctx: ProbeContext) -> u32 {
+        copied(&ctx, |sk| lifecycle::closing(sk, true))
+    }
+
+    #[fentry]
+    pub fn close_fentry(ctx: FEntryContext) -> i32 {
+        typed(&ctx, |sk| lifecycle::closing(sk, true))
+    }
+
+    #[kprobe]
+    pub fn shutdown_kprobe(ctx: ProbeContext) -> u32 {
+        if ctx.arg::<u32>(1).unwrap_or(0) & SEND_SHUTDOWN == 0 {
+            return 0;
+        }
+        copied(&ctx, |sk| lifecycle::closing(sk, false))
+    }
+
+    #[fentry]
+    pub fn shutdown_fentry(ctx: FEntryContext) -> i32 {
+        if ctx.arg::<u32>(1) & SEND_SHUTDOWN == 0 {
+            return 0;
+        }
+        typed(&ctx, |sk| lifecycle::closing(sk, false))
+    }
+
+    #[kprobe]
+    pub fn done_kprobe(ctx: ProbeContext) -> u32 {
+        copied(&ctx, |sk| lifecycle::done(sk))
+    }
+
+    #[fentry]
+    pub fn done_fentry(ctx: FEntryContext) -> i32 {
+        typed(&ctx, lifecycle::done)
+    }
+
+    #[kprobe]
+    pub fn disconnect_kprobe(ctx: ProbeContext) -> u32 {
+        copied(&ctx, |sk| lifecycle::disconnecting(sk))
+    }
+
+    #[fentry]
+    pub fn disconnect_fentry(ctx: FEntryContext) -> i32 {
+        typed(&ctx, lifecycle::disconnecting)
+    }
+
+    #[kprobe]
+    pub fn abort_kprobe(ctx: ProbeContext) -> u32 {
+        copied(&ctx, |sk| teardown::aborted(&ctx, sk))
+    }
+
+    #[fentry]
+    pub fn abort_fentry(ctx: FEntryContext) -> i32 {
+        typed(&ctx, |sk| teardown::aborted(&ctx, sk))
+    }
+
+    // Tracepoints: the same however functions are hooked.
+
+    #[btf_tracepoint(function = "tcp_destroy_sock")]
+    pub fn destroy_sock(ctx: BtfTracePointContext) -> i32 {
+        if let Some(sk) = Typed::of(ctx.arg(0)) {
+            lifecycle::destroyed(sk);
+        }
+        0
+    }
+
+    #[btf_tracepoint(function = "tcp_receive_reset")]
+    pub fn receive_reset(ctx: BtfTracePointContext) -> i32 {
+        if let Some(sk) = Typed::of(ctx.arg(0)) {
+            teardown::peer_reset(&ctx, sk);
+        }
         0
     }
 

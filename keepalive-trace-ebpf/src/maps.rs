@@ -1,12 +1,12 @@
 //! What the programs share: the ring to user space, the counters, the filters' sets, and the loader's globals.
-use core::mem::MaybeUninit;
+use core::{intrinsics::AtomicOrdering, mem::MaybeUninit};
 
 use aya_ebpf::{
     helpers::bpf_ringbuf_query,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf},
 };
-use keepalive_trace_ebpf::{ABSENT, Config, Offsets, PORT_WORDS, Record, WAKE_NS, Write, counter};
+use keepalive_trace_ebpf::{ABSENT, Config, EndKey, Offsets, PORT_WORDS, Record, WAKE_NS, Write, counter};
 
 use crate::http::{Flow, Newborn};
 
@@ -16,7 +16,18 @@ pub static OFFSETS: Offsets = zerocopy::transmute!([0xff_u8; size_of::<Offsets>(
 
 /// Set by the loader.
 #[unsafe(no_mangle)]
-pub static CONFIG: Config = Config { hz: 0, has_reason: 0, filters: 0, exact_replies: 0, listed_states: 0, http: 0 };
+pub static CONFIG: Config = Config {
+    hz: 0,
+    has_reason: 0,
+    filters: 0,
+    exact_replies: 0,
+    listed_states: 0,
+    http: 0,
+    quiet: 0,
+    probes_is_int: 0,
+    cgroup_is_word: 0,
+    reserved: 0,
+};
 
 /// The running kernel's offset of a field. Volatile: the loader puts the value there after compilation.
 macro_rules! offset {
@@ -68,20 +79,8 @@ pub mod step {
     pub const WAKEUP_RETURNED: u32 = 1 << 1;
     /// `tcp_send_active_reset`.
     pub const RESET: u32 = 1 << 2;
-    /// `tcp_time_wait`.
-    pub const TIME_WAIT: u32 = 1 << 3;
-}
-
-/// Who connected or closed a socket, and when. It waits for the end of the handshake, or of the connection.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Deed {
-    /// CLOCK_MONOTONIC, nanoseconds.
-    pub at_ns: u64,
-    /// Thread group id; 0 where it was no process.
-    pub pid: u64,
-    /// Name of its first thread.
-    pub comm: [u64; 2],
+    /// `tcp_done`.
+    pub const DONE: u32 = 1 << 3;
 }
 
 /// A write to a keepalive sysctl that is not over yet.
@@ -109,11 +108,13 @@ static RUN: PerCpuArray<Run> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static SCRATCH: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
 
-/// By socket, from `connect()` to its success, and from the FIN to the end. One that finds no room has no handshake time, or
-/// nobody who closed it. (A map that forgets the oldest takes so long over it that interrupts come in the middle, and what
-/// they do to other sockets the kernel then hides from us: since 6.x no program interrupts itself.)
+/// How many connections ended in order without a record, by [`EndKey`].
 #[map]
-pub static DEEDS: HashMap<u64, Deed> = HashMap::with_max_entries(16_384, 0);
+pub static ENDS: PerCpuHashMap<EndKey, u64> = PerCpuHashMap::with_max_entries(4096, 0);
+
+/// Not 0 once a keepalive sysctl was written: from then on runs of timers are told, since they may follow it.
+#[map]
+static SYSCTLS_WRITTEN: Array<u32> = Array::with_max_entries(1, 0);
 
 /// The socket of the `setsockopt()` in progress, by thread.
 #[map]
@@ -122,10 +123,6 @@ pub static CALLS: HashMap<u64, u64> = HashMap::with_max_entries(1024, 0);
 /// The write to a sysctl in progress, by thread.
 #[map]
 pub static WRITES: HashMap<u64, Pending> = HashMap::with_max_entries(1024, 0);
-
-/// The socket that `tcp_time_wait` was called on last.
-#[map]
-pub static LEAVING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Sockets that wait for the answer to a probe. Whoever finds no room has its answer told later, by the socket's own clock.
 #[map]
@@ -183,9 +180,31 @@ pub fn run() -> Option<&'static mut Run> {
 
 pub fn count(which: u32) {
     if let Some(value) = COUNTERS.get_ptr_mut(which) {
-        // SAFETY: this CPU's own counter.
-        unsafe { *value += 1 };
+        add_one(value);
     }
+}
+
+/// Adds to a counter of this CPU in one instruction: a softirq may come between any two.
+#[inline(always)]
+pub fn add_one(value: *mut u64) {
+    // SAFETY: an aligned word of a map, which lives as long as the program.
+    unsafe { core::intrinsics::atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(value, 1) };
+}
+
+/// A keepalive sysctl has another value now.
+#[inline(always)]
+pub fn sysctl_was_written() {
+    if let Some(written) = SYSCTLS_WRITTEN.get_ptr_mut(0) {
+        // SAFETY: an aligned word of a map.
+        unsafe { written.write_volatile(1) };
+    }
+}
+
+/// Whether a keepalive sysctl was written in this run.
+#[inline(always)]
+pub fn sysctls_were_written() -> bool {
+    // SAFETY: an aligned word of a map.
+    SYSCTLS_WRITTEN.get_ptr(0).is_some_and(|written| unsafe { written.read_volatile() } != 0)
 }
 
 /// Fills a record in the ring itself and hands it over; a full ring is counted.

@@ -72,6 +72,11 @@ pub struct Offsets {
     /// `tcp_sock.tcp_mstamp`: u64, microseconds.
     pub mstamp: u32,
 
+    /// `tcp_sock.lsndtime`: u32, the low half of jiffies.
+    pub lsndtime: u32,
+    /// `tcp_sock.tcp_clock_cache`: u64, nanoseconds of CLOCK_MONOTONIC.
+    pub clock_cache: u32,
+
     /// `sk_protocol`: u16.
     pub protocol: u32,
     /// `sk_err`: int.
@@ -97,7 +102,7 @@ pub struct Offsets {
     pub sysctl_time: u32,
     /// `net.ipv4.sysctl_tcp_keepalive_intvl`: int, jiffies.
     pub sysctl_intvl: u32,
-    /// `net.ipv4.sysctl_tcp_keepalive_probes`: u8 (int on kernels before 5.10).
+    /// `net.ipv4.sysctl_tcp_keepalive_probes`: u8, or an int before 5.10 and on Android's 5.10.
     pub sysctl_probes: u32,
 
     /// `cgroup.kn`: pointer to `struct kernfs_node`.
@@ -130,4 +135,4 @@ pub struct Offsets {
     pub ctl_data: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 54);
+const _: () = assert!(size_of::<Offsets>() == 4 * 56);

@@ -3,6 +3,7 @@ use keepalive_trace_ebpf::kind;
 
 use crate::{
     maps::{WAITING, config},
+    fields::Copied,
     sock::{Head, Sock},
     tell::emit_of,
 };
@@ -30,7 +31,7 @@ pub fn acked(sock: Sock) {
     if take(sock)
         && let Some(head) = Head::of(sock)
     {
-        emit_of(sock, &head, |record| record.kind = kind::ACKED);
+        emit_of(Copied { sock, head: &head }, |record| record.kind = kind::ACKED);
     }
 }
 

@@ -4,6 +4,8 @@ use aya_log_ebpf::debug;
 use keepalive_trace_ebpf::{counter, flag, kind};
 
 use crate::{
+    fields::Copied,
+    lifecycle::{is_connection, is_told},
     maps::{CALLS, count},
     sock::{Head, Sock, state},
     task::current_process,
@@ -58,15 +60,11 @@ pub fn exit(ctx: &impl EbpfContext, ret: i32) {
 #[inline(always)]
 fn set(ctx: &impl EbpfContext, sock: Sock, keepalive: Option<bool>) {
     let Some(head) = Head::of(sock) else { return };
-    let connected = matches!(
-        head.state(),
-        Some(state::ESTABLISHED | state::SYN_RECV..=state::FIN_WAIT2 | state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING)
-    );
-    if !connected {
+    if !head.state().is_some_and(|now| now != state::SYN_SENT && is_connection(now)) || !is_told(sock.address()) {
         return;
     }
     debug!(ctx, "setsockopt: state {}", head.state().unwrap_or(0));
-    emit_all_of(sock, &head, |record| {
+    emit_all_of(Copied { sock, head: &head }, |record| {
         record.kind = kind::SET;
         match keepalive {
             Some(true) => record.flags |= flag::KEEPOPEN,

@@ -1,15 +1,17 @@
 //! The only place that reads kernel memory: typed getters over the offsets that BTF gave.
-use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel};
-use keepalive_trace_ebpf::{HEAD_BYTES, Record, flag, has};
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_probe_read_kernel};
+use keepalive_trace_ebpf::{HEAD_BYTES, Record, has};
 
-use crate::maps::{offset, present};
+use crate::{
+    fields::{Copied, Fields as _},
+    maps::{offset, present},
+};
 
 /// `sk_state`: `enum` in `net/tcp_states.h`.
 pub mod state {
     pub const ESTABLISHED: u8 = 1;
     pub const SYN_SENT: u8 = 2;
     pub const SYN_RECV: u8 = 3;
-    pub const FIN_WAIT1: u8 = 4;
     pub const FIN_WAIT2: u8 = 5;
     pub const CLOSE: u8 = 7;
     pub const CLOSE_WAIT: u8 = 8;
@@ -18,14 +20,14 @@ pub mod state {
     pub const CLOSING: u8 = 11;
 }
 
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub const AF_INET: u16 = 2;
+pub const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
 
 /// Bits of `skc_flags`: `enum sock_flags`.
-const SOCK_DEAD: u64 = 1 << 0;
-const SOCK_KEEPOPEN: u64 = 1 << 3;
-const SOCK_LINGER: u64 = 1 << 4;
+pub const SOCK_DEAD: u64 = 1 << 0;
+pub const SOCK_KEEPOPEN: u64 = 1 << 3;
+pub const SOCK_LINGER: u64 = 1 << 4;
 
 /// `TIMER_ARRAYSHIFT`: the bits of `timer_list.flags` from here on are the slot's number in the wheel.
 const SLOT_SHIFT: u32 = 22;
@@ -34,8 +36,8 @@ const SLOT_SHIFT: u32 = 22;
 const SLOTS_SHIFT: u32 = 6;
 
 /// Low bits of `sk_cgrp_data` that are not part of the pointer (kernels before 5.15), and the one that says it is no pointer.
-const CGROUP_TAGS: u64 = 3;
-const CGROUP_IS_DATA: u64 = 1;
+pub const CGROUP_TAGS: u64 = 3;
+pub const CGROUP_IS_DATA: u64 = 1;
 
 /// Reads a `T` at `base + offset`; none where the kernel lacks the field or the read faults.
 #[inline(always)]
@@ -45,20 +47,19 @@ pub fn read<T>(base: u64, offset: u32) -> Option<T> {
     unsafe { bpf_probe_read_kernel((base as usize + offset) as *const T) }.ok()
 }
 
+/// The port of a `struct sockaddr_in` or `sockaddr_in6` in the kernel, host order; 0 where it cannot be read.
+#[inline(always)]
+pub fn port_of_address(address: u64) -> u16 {
+    /// `sin_port` and `sin6_port`.
+    const PORT: u32 = 2;
+    read::<u16>(address, PORT).map_or(0, u16::from_be)
+}
+
 /// Low half of jiffies: the clock of `rcv_tstamp` and `lrcvtime`.
 #[inline(always)]
 pub fn jiffies() -> u64 {
     // SAFETY: no arguments, no effect.
     unsafe { bpf_jiffies64() }
-}
-
-/// Two fields, at once where they are neighbours.
-#[inline(always)]
-fn read_two<T: Copy>(base: u64, first: u32, second: u32) -> Option<[T; 2]> {
-    if second == first.wrapping_add(size_of::<T>() as u32) {
-        return read(base, first);
-    }
-    Some([read(base, first)?, read(base, second)?])
 }
 
 /// A `timer_list` in the kernel.
@@ -107,7 +108,7 @@ impl Head {
     }
 
     #[inline(always)]
-    fn get<T: Copy>(&self, offset: u32) -> Option<T> {
+    pub fn get<T: Copy>(&self, offset: u32) -> Option<T> {
         let offset = present(offset)?;
         if offset + size_of::<T>() > HEAD_BYTES {
             return None;
@@ -117,59 +118,16 @@ impl Head {
         Some(unsafe { field.read_volatile() })
     }
 
-    #[inline(always)]
-    pub fn family(&self) -> Option<u16> {
-        self.get(offset!(family))
-    }
-
+    /// `sk_state`.
     #[inline(always)]
     pub fn state(&self) -> Option<u8> {
         self.get(offset!(state))
     }
 
+    /// Host order.
     #[inline(always)]
     pub fn rport(&self) -> Option<u16> {
         self.get::<u16>(offset!(dport)).map(u16::from_be)
-    }
-
-    #[inline(always)]
-    pub fn laddr(&self) -> Option<[u64; 2]> {
-        self.address(offset!(saddr), offset!(saddr6))
-    }
-
-    #[inline(always)]
-    pub fn raddr(&self) -> Option<[u64; 2]> {
-        self.address(offset!(daddr), offset!(daddr6))
-    }
-
-    /// 16 bytes in network order; IPv4 as `::ffff:a.b.c.d`.
-    #[inline(always)]
-    fn address(&self, v4: u32, v6: u32) -> Option<[u64; 2]> {
-        if self.family()? != AF_INET {
-            return self.get(v6);
-        }
-        let address: u32 = self.get(v4)?;
-        Some([0, u64::from_be(0xffff_0000_0000 | u64::from(u32::from_be(address)))])
-    }
-
-    #[inline(always)]
-    fn net(&self) -> Option<u64> {
-        self.get(offset!(net))
-    }
-
-    #[inline(always)]
-    pub fn netns(&self) -> Option<u32> {
-        Net(self.net()?).inum()
-    }
-
-    #[inline(always)]
-    pub fn is_inet(&self) -> bool {
-        matches!(self.family(), Some(AF_INET | AF_INET6))
-    }
-
-    #[inline(always)]
-    fn flags(&self) -> u64 {
-        self.get(offset!(flags)).unwrap_or(0)
     }
 }
 
@@ -203,20 +161,14 @@ impl Sock {
         read::<u16>(self.0, offset!(protocol)).is_none_or(|protocol| protocol == IPPROTO_TCP)
     }
 
-    /// In the backlog of its listener, or gone with it.
-    #[inline(always)]
-    pub fn is_unaccepted(self, head: &Head) -> bool {
-        head.flags() & SOCK_DEAD == 0 && read::<u64>(self.0, offset!(socket)) == Some(0)
-    }
-
     #[inline(always)]
     pub fn state(self) -> Option<u8> {
         read(self.0, offset!(state))
     }
 
     #[inline(always)]
-    pub fn err(self) -> Option<i32> {
-        read(self.0, offset!(err))
+    pub fn probes_out(self) -> Option<u8> {
+        read(self.0, offset!(probes_out))
     }
 
     #[inline(always)]
@@ -253,71 +205,7 @@ impl Sock {
     /// Fills in everything about the socket itself. What can't be read is left zero, and its bit of `has` unset.
     #[inline(never)]
     pub fn describe(self, head: &Head, record: &mut Record) {
-        self.identify(head, record);
-        if let Some(id) = self.cgroup().and_then(Cgroup::id) {
-            record.cgroup = id;
-            record.has |= has::CGROUP;
-        }
-        if head.net().and_then(|net| describe_sysctls(net, record)).is_some() {
-            record.has |= has::SYSCTL;
-        }
-        if self.describe_settings(record).is_some() {
-            record.has |= has::SETTINGS;
-        }
-    }
-
-    /// The same without its cgroup and its settings, which are known by now or do not matter any more: each read costs as much
-    /// as all that is made of it.
-    #[inline(never)]
-    pub fn identify(self, head: &Head, record: &mut Record) {
-        // SAFETY: no arguments, no effect.
-        record.mono_ns = unsafe { bpf_ktime_get_ns() };
-        record.sk = self.0;
-        record.family = head.family().unwrap_or(0);
-        record.lport = self.lport().unwrap_or(0);
-        record.rport = head.rport().unwrap_or(0);
-        record.laddr = head.laddr().unwrap_or_default();
-        record.raddr = head.raddr().unwrap_or_default();
-        record.state = head.state().unwrap_or(0);
-        record.cookie = head.get(offset!(cookie)).unwrap_or(0);
-        let flags = head.flags();
-        if flags & SOCK_KEEPOPEN != 0 {
-            record.flags |= flag::KEEPOPEN;
-        }
-        if flags & SOCK_DEAD != 0 {
-            record.flags |= flag::DEAD;
-        }
-        if let Some(inum) = head.netns() {
-            record.netns = inum;
-            record.has |= has::NETNS;
-        }
-        if self.describe_clocks(record).is_some() {
-            record.has |= has::CLOCKS;
-        }
-    }
-
-    /// Whether the peer has acknowledged all that there was to send, the FIN included. It may not even have been sent.
-    #[inline(always)]
-    pub fn all_acked(self) -> bool {
-        read::<u32>(self.0, offset!(snd_una)) == read(self.0, offset!(write_seq))
-    }
-
-    /// Fills in what is left undone on a socket.
-    #[inline(always)]
-    pub fn describe_left(self, head: &Head, record: &mut Record) -> Option<()> {
-        let next: u32 = read(self.0, offset!(snd_nxt))?;
-        record.unacked = next.wrapping_sub(read(self.0, offset!(snd_una))?);
-        record.has |= has::LEFT;
-        record.unsent = read::<u32>(self.0, offset!(write_seq))?.wrapping_sub(next);
-        record.unread = read::<u32>(self.0, offset!(rcv_nxt))?.wrapping_sub(read(self.0, offset!(copied_seq))?);
-        record.window = read(self.0, offset!(snd_wnd))?;
-        if read::<i32>(self.0, offset!(linger2))? < 0 {
-            record.flags |= flag::NO_LINGER2;
-        }
-        if head.flags() & SOCK_LINGER != 0 && read::<u64>(self.0, offset!(lingertime))? == 0 {
-            record.flags |= flag::LINGER_ZERO;
-        }
-        Some(())
+        Copied { sock: self, head }.describe(record);
     }
 
     /// Fills in when the keepalive timer will fire, where it is armed: against the reading of the clock that the record has.
@@ -330,24 +218,6 @@ impl Sock {
             record.level = timer.level()?;
             record.has |= has::LEVEL;
         }
-        Some(())
-    }
-
-    #[inline(always)]
-    fn describe_clocks(self, record: &mut Record) -> Option<()> {
-        record.jiffies = jiffies() as u32;
-        record.probes_out = read(self.0, offset!(probes_out))?;
-        record.ack_age = record.jiffies.wrapping_sub(read(self.0, offset!(rcv_tstamp))?);
-        record.data_age = record.jiffies.wrapping_sub(read(self.0, offset!(lrcvtime))?);
-        record.moved = read::<u32>(self.0, offset!(snd_nxt))?.wrapping_add(read(self.0, offset!(rcv_nxt))?);
-        Some(())
-    }
-
-    #[inline(always)]
-    fn describe_settings(self, record: &mut Record) -> Option<()> {
-        record.user_timeout_ms = read(self.0, offset!(user_timeout))?;
-        [record.sock_time, record.sock_intvl] = read_two(self.0, offset!(keepalive_time), offset!(keepalive_intvl))?;
-        record.sock_probes = read(self.0, offset!(keepalive_probes))?;
         Some(())
     }
 }
@@ -365,13 +235,6 @@ impl Net {
     pub fn inum(self) -> Option<u32> {
         read(self.0, offset!(net_inum))
     }
-}
-
-#[inline(always)]
-fn describe_sysctls(net: u64, record: &mut Record) -> Option<()> {
-    [record.sysctl_time, record.sysctl_intvl] = read_two(net, offset!(sysctl_time), offset!(sysctl_intvl))?;
-    record.sysctl_probes = read(net, offset!(sysctl_probes))?;
-    Some(())
 }
 
 /// A `struct cgroup` of the default hierarchy.

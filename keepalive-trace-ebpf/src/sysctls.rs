@@ -4,7 +4,7 @@ use keepalive_trace_ebpf::{Write, counter, name};
 
 use crate::{
     filter,
-    maps::{Pending, WRITES, count, emit_write, offset, present},
+    maps::{Pending, WRITES, config, count, emit_write, offset, present, sysctl_was_written},
     sock::{Net, read},
     task::current_process,
 };
@@ -31,6 +31,9 @@ pub fn exit(ret: i32) {
     let Some(pending) = unsafe { WRITES.get(thread) }.copied() else { return };
     let _ = WRITES.remove(thread);
     let Some(write) = written(&pending, ret) else { return };
+    if write.new != write.old {
+        sysctl_was_written();
+    }
     if filter::namespace_wanted(write.netns) {
         emit_write(write);
     }
@@ -65,7 +68,8 @@ fn named(procname: u64) -> Option<u32> {
 
 #[inline(always)]
 fn value(data: u64, name: u32) -> Option<i32> {
-    if name == name::PROBES { read::<u8>(data, 0).map(i32::from) } else { read(data, 0) }
+    let is_byte = name == name::PROBES && config!(probes_is_int) == 0;
+    if is_byte { read::<u8>(data, 0).map(i32::from) } else { read(data, 0) }
 }
 
 #[inline(always)]

@@ -1,77 +1,93 @@
-//! How connections break: resets sent and received, and those who kill from outside.
+//! How connections break: resets sent and received, and kills from outside.
 use aya_ebpf::EbpfContext;
 use aya_log_ebpf::debug;
-use keepalive_trace_ebpf::{counter, flag, has, kind};
+use keepalive_trace_ebpf::{flag, has, kind};
 
 use crate::{
+    fields::Fields,
     filter,
-    maps::{config, count, emit, step},
-    sock::{Head, Sock, state},
+    lifecycle::{is_connection, tell_from_now},
+    maps::{config, emit, step},
+    sock::{Sock, state},
     task::current_process,
     tell::{emit_all_of, sign},
     timer,
 };
 
+/// `tcp_send_active_reset`, but in a run of the keepalive timer on this socket, which has a program of its own.
+///
 /// `reason` is the argument where kernels that have a reason have it; whether this one does is in the configuration.
 #[inline(always)]
-pub fn active_reset(ctx: &impl EbpfContext, sock: Sock, reason: Option<u32>) {
-    count(counter::RUNS);
-    let late = timer::current(sock).map(|run| {
-        run.steps |= step::RESET;
-        (run.record.has & has::LATE, run.record.late)
-    });
-    let Some(head) = Head::of(sock) else { return };
-    if !filter::wanted(sock, &head) {
+pub fn active_reset<F: Fields>(ctx: &impl EbpfContext, sk: F, reason: Option<u32>) {
+    if timer::current(Sock::at(sk.address())).is_some() || !filter::wanted(sk) {
         return;
     }
     let reason = reason.filter(|_| config!(has_reason) != 0);
-    debug!(ctx, "tcp_send_active_reset: in_timer {} reason {}", u32::from(late.is_some()), reason.unwrap_or(0));
+    debug!(ctx, "tcp_send_active_reset: reason {}", reason.unwrap_or(0));
+    tell_from_now(sk);
     emit(|record| {
-        if late.is_some() {
-            sock.describe(&head, record);
-        } else {
-            sock.identify(&head, record);
-        }
+        sk.identify(record);
         record.kind = kind::RESET;
         if let Some(reason) = reason {
             record.reason = reason;
             record.has |= has::REASON;
         }
-        if let Some((known, late)) = late {
-            record.flags |= flag::IN_TIMER;
-            record.has |= known;
-            record.late = late;
-        } else if record.state == state::CLOSE || record.flags & flag::DEAD == 0 {
+        if record.state == state::CLOSE || record.flags & flag::DEAD == 0 {
             // A process closes, disconnects or aborts. An orphan's other resets come from timers, in whatever task was there.
             sign(record, current_process());
         }
     });
 }
 
-/// `tcp_reset`, by its tracepoint: a RST came. One that answers a SYN is told by the end of the handshake.
+/// `tcp_send_active_reset` in a run of the keepalive timer: a death, or the end of an orphan in FIN_WAIT2.
 #[inline(always)]
-pub fn peer_reset(ctx: &impl EbpfContext, sock: Sock) {
-    let Some(head) = Head::of(sock) else { return };
-    if head.state() == Some(state::SYN_SENT) {
+pub fn timer_reset<F: Fields>(ctx: &impl EbpfContext, sk: F, reason: Option<u32>) {
+    let Some(run) = timer::current(Sock::at(sk.address())) else { return };
+    run.steps |= step::RESET;
+    if run.wanted == 0 {
         return;
     }
-    debug!(ctx, "tcp_receive_reset: state {}", head.state().unwrap_or(0));
-    emit_all_of(sock, &head, |record| {
+    let reason = reason.filter(|_| config!(has_reason) != 0);
+    debug!(ctx, "tcp_send_active_reset: by the timer, reason {}", reason.unwrap_or(0));
+    timer_reset_record(sk, reason);
+}
+
+/// The record of a death by the keepalive timer.
+#[inline(always)]
+pub fn timer_reset_record<F: Fields>(sk: F, reason: Option<u32>) {
+    tell_from_now(sk);
+    emit(|record| {
+        sk.describe(record);
+        record.kind = kind::RESET;
+        record.flags |= flag::IN_TIMER;
+        if let Some(reason) = reason {
+            record.reason = reason;
+            record.has |= has::REASON;
+        }
+    });
+}
+
+/// `tcp_reset`, by its tracepoint: a RST came. One that answers a SYN is told by the end of the handshake.
+#[inline(always)]
+pub fn peer_reset<F: Fields>(ctx: &impl EbpfContext, sk: F) {
+    if sk.state() == Some(state::SYN_SENT) {
+        return;
+    }
+    debug!(ctx, "tcp_receive_reset: state {}", sk.state().unwrap_or(0));
+    emit_all_of(sk, |record| {
         record.kind = kind::PEER_RESET;
-        sock.describe_left(&head, record);
+        sk.describe_left(record);
     });
 }
 
 /// `tcp_abort`. It is called on listeners, requests and time-wait sockets too: none of them is a connection.
 #[inline(always)]
-pub fn aborted(ctx: &impl EbpfContext, sock: Sock) {
-    count(counter::RUNS);
-    let Some(head) = Head::of(sock) else { return };
-    let Some(state::ESTABLISHED..=state::FIN_WAIT2 | state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING) = head.state() else {
+pub fn aborted<F: Fields>(ctx: &impl EbpfContext, sk: F) {
+    if !sk.state().is_some_and(is_connection) {
         return;
-    };
-    debug!(ctx, "tcp_abort: state {}", head.state().unwrap_or(0));
-    emit_all_of(sock, &head, |record| {
+    }
+    debug!(ctx, "tcp_abort: state {}", sk.state().unwrap_or(0));
+    emit_all_of(sk, |record| {
         record.kind = kind::ABORTED;
         sign(record, current_process());
     });

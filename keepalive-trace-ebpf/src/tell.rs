@@ -1,29 +1,27 @@
 //! What leaves the kernel side: a record of a socket that somebody wants to hear of, signed by who did it.
 use keepalive_trace_ebpf::{Record, has};
 
-use crate::{
-    filter,
-    maps::emit,
-    sock::{Head, Sock},
-};
+use crate::{fields::Fields, filter, lifecycle, maps::emit};
 
-/// Tells of a socket that somebody wants to hear of, with all that is to be known of it.
+/// Sends a record of a socket that passes the filters, with all that is to be known of it.
 #[inline(always)]
-pub fn emit_all_of(sock: Sock, head: &Head, fill: impl FnOnce(&mut Record)) {
-    if filter::wanted(sock, head) {
+pub fn emit_all_of<F: Fields>(sk: F, fill: impl FnOnce(&mut Record)) {
+    if filter::wanted(sk) {
+        lifecycle::tell_from_now(sk);
         emit(|record| {
-            sock.describe(head, record);
+            sk.describe(record);
             fill(record);
         });
     }
 }
 
-/// The same of a socket whose settings don't matter any more.
+/// The same of a socket whose settings do not matter any more.
 #[inline(always)]
-pub fn emit_of(sock: Sock, head: &Head, fill: impl FnOnce(&mut Record)) {
-    if filter::wanted(sock, head) {
+pub fn emit_of<F: Fields>(sk: F, fill: impl FnOnce(&mut Record)) {
+    if filter::wanted(sk) {
+        lifecycle::tell_from_now(sk);
         emit(|record| {
-            sock.identify(head, record);
+            sk.identify(record);
             fill(record);
         });
     }

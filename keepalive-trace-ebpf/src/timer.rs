@@ -1,7 +1,9 @@
 //! `tcp_keepalive_timer`, in and out: what one run did.
 //!
 //! The entry sees the socket unlocked. The nested calls see it locked, so where there is one its picture replaces the
-//! entry's. The exit may see a socket that is gone already, so after a death nothing is read there.
+//! entry's. The exit may see a socket that is gone already, so after a death nothing is read there but its state.
+//!
+//! Nothing here depends on one nested program alone: a probe shows in `icsk_probes_out` too, and a death in the state.
 use core::mem::MaybeUninit;
 
 use aya_ebpf::EbpfContext;
@@ -9,10 +11,13 @@ use aya_log_ebpf::debug;
 use keepalive_trace_ebpf::{Record, counter, flag, has, kind, outcome};
 
 use crate::{
+    fields::{Copied, Fields},
     filter,
-    maps::{Run, config, count, emit, run, step, zeroed},
+    lifecycle::{is_told, tell_from_now},
+    maps::{Run, config, count, emit, run, step, sysctls_were_written, zeroed},
     replies,
-    sock::{Head, Sock, Timer, jiffies},
+    sock::{Head, SOCK_DEAD, Sock, Timer, jiffies, state},
+    teardown::timer_reset_record,
 };
 
 #[inline(always)]
@@ -32,7 +37,7 @@ pub fn enter(ctx: &impl EbpfContext, timer: u64) {
     zeroed(unsafe { &mut *record.cast::<MaybeUninit<Record>>() });
     run.record.sk = sock.address();
     let Some(head) = Head::of(sock) else { return };
-    if !filter::wanted(sock, &head) {
+    if !filter::wanted(Copied { sock, head: &head }) {
         return;
     }
     run.wanted = 1;
@@ -64,6 +69,7 @@ pub fn current(sock: Sock) -> Option<&'static mut Run> {
 #[inline(always)]
 pub fn wakeup_enter(sock: Sock) {
     let Some(run) = current(sock) else { return };
+    count(counter::PROBES);
     run.steps |= step::WAKEUP;
     if run.wanted != 0
         && let Some(head) = Head::of(sock)
@@ -82,11 +88,34 @@ pub fn wakeup_exit(ret: i32) {
     }
 }
 
+/// How a run of the keepalive timer ends its socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// It does not.
+    Not,
+    /// By a reset.
+    Reset,
+    /// A time-wait socket goes on in its place (`tcp_time_wait`).
+    TimeWait,
+}
+
+/// The socket closes: what its keepalive timer has to do with it. Where the reset of a death was not seen, it is made up for
+/// here, and the record of the end follows it.
 #[inline(always)]
-pub fn time_wait(sock: Sock) {
-    if let Some(run) = current(sock) {
-        run.steps |= step::TIME_WAIT;
+pub fn ends<F: Fields>(sk: F, from: u8) -> Ends {
+    let Some(run) = current(Sock::at(sk.address())) else { return Ends::Not };
+    run.steps |= step::DONE;
+    if run.steps & step::RESET != 0 {
+        return Ends::Reset;
     }
+    if from == state::FIN_WAIT2 && sk.flags() & SOCK_DEAD != 0 {
+        return Ends::TimeWait;
+    }
+    run.steps |= step::RESET;
+    if run.wanted != 0 {
+        timer_reset_record(sk, None);
+    }
+    Ends::Reset
 }
 
 #[inline(always)]
@@ -103,34 +132,50 @@ pub fn exit(ctx: &impl EbpfContext) {
         return;
     }
     let sock = Sock::at(run.record.sk);
-    if run.steps & step::TIME_WAIT != 0 {
+    let Some(head) = Head::of(sock) else { return };
+    let sk = Copied { sock, head: &head };
+    let probed = run.steps & step::WAKEUP != 0;
+    if run.steps & step::DONE != 0 {
         run.record.kind = kind::TIMER;
         run.record.outcome = outcome::FIN_WAIT2;
     } else {
-        rearmed(run, sock);
-        if run.steps & step::WAKEUP != 0 {
+        rearmed(run, sk);
+        if probed || missed_wakeup(run, sock) {
+            if !probed {
+                count(counter::PROBES);
+            }
             run.record.kind = kind::PROBE;
             if run.record.has & has::RET != 0 && run.record.ret == 0 {
                 replies::expect(sock);
             }
-            if run.steps & step::WAKEUP_RETURNED == 0 {
-                count(counter::UNPAIRED);
-            }
         } else {
             run.record.kind = kind::TIMER;
             run.record.outcome = passed(run, sock);
+            // Nothing has happened, unless the timer follows a new setting.
+            if !is_told(sock.address()) && !sysctls_were_written() {
+                return;
+            }
         }
+    }
+    if run.steps & step::DONE == 0 {
+        tell_from_now(sk);
     }
     // Against the same reading of the clock as all else in the record, which a nested call may have taken anew.
     run.record.late = run.record.jiffies.wrapping_sub(run.expires).cast_signed();
     emit(|record| *record = run.record);
 }
 
+/// Whether the run sent a probe though the call that sends it was not seen.
+#[inline(always)]
+fn missed_wakeup(run: &Run, sock: Sock) -> bool {
+    run.record.has & has::NEXT != 0 && sock.probes_out() == Some(run.record.probes_out.wrapping_add(1))
+}
+
 /// Notes when the timer will fire next. It says nothing if the socket has become another one meanwhile.
 #[inline(always)]
-fn rearmed(run: &mut Run, sock: Sock) {
-    let Some(timer) = sock.timer() else { return };
-    if sock.lport() != Some(run.record.lport) || Head::of(sock).and_then(|head| head.rport()) != Some(run.record.rport) {
+fn rearmed(run: &mut Run, sk: Copied<'_>) {
+    let Some(timer) = sk.sock.timer() else { return };
+    if sk.lport() != Some(run.record.lport) || sk.rport() != Some(run.record.rport) {
         return;
     }
     if timer.pending() == Some(true)

@@ -5,6 +5,7 @@ use aya_ebpf::helpers::bpf_seq_write;
 use keepalive_trace_ebpf::{Held, Record, kind};
 
 use crate::{
+    fields::{Copied, Fields as _},
     filter,
     maps::{SCRATCH, config},
     sock::{Head, Sock},
@@ -47,7 +48,8 @@ pub fn sockets(step: &TcpStep) {
     if !listed {
         return;
     }
-    if !filter::wanted(sock, &head) {
+    let sk = Copied { sock, head: &head };
+    if !filter::wanted(sk) {
         return;
     }
     let Some(record) = SCRATCH.get_ptr_mut(0) else { return };
@@ -56,7 +58,7 @@ pub fn sockets(step: &TcpStep) {
     clear(record);
     sock.describe(&head, record);
     record.kind = kind::SNAPSHOT;
-    sock.describe_left(&head, record);
+    sk.describe_left(record);
     sock.describe_timer(record);
     write(step.meta, record);
 }
@@ -76,7 +78,8 @@ pub fn holders(step: &TaskFileStep) {
 fn held(step: &TaskFileStep) -> Option<Held> {
     let sock = File::at(step.file as u64).sock()?;
     let head = Head::of(sock)?;
-    if !head.is_inet() || !sock.is_tcp() {
+    let sk = Copied { sock, head: &head };
+    if !sk.is_inet() || !sock.is_tcp() {
         return None;
     }
     let (pid, comm) = Task::at(step.task as u64).process()?;
@@ -85,7 +88,7 @@ fn held(step: &TaskFileStep) -> Option<Held> {
         pid,
         fd: step.fd as u32,
         comm,
-        netns: head.netns().unwrap_or(0),
+        netns: sk.netns().unwrap_or(0),
         lport: sock.lport()?,
         rport: head.rport()?,
     })

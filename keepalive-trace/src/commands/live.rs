@@ -46,6 +46,8 @@ pub(super) struct Session<'a> {
     pub exact_replies: bool,
     /// Watch HTTP.
     pub http: bool,
+    /// A connection makes no event while nothing happens on it: its orderly end is only counted.
+    pub quiet: bool,
     pub max_connections: usize,
     /// Which events are shown.
     pub shows: &'a dyn Fn(&Event) -> bool,
@@ -84,6 +86,7 @@ impl Session<'_> {
             listed: &State::CONNECTIONS,
             exact_replies: self.exact_replies,
             http: self.http.then(|| HttpRoom { bytes: self.kernel.buffer, connections: self.connections() }),
+            quiet: self.quiet,
             log: verbose,
         };
         let mut probes = Probes::start(self.kernel.attach(), &options)?;

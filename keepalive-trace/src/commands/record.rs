@@ -26,6 +26,7 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
         kernel: &args.kernel,
         exact_replies: args.rtt,
         http: args.http,
+        quiet: false,
         max_connections: args.max_connections as usize,
         shows: &|_| true,
         opening: &|_| Ok(Vec::new()),

@@ -50,6 +50,7 @@ pub fn run(args: &SysctlArgs) -> Result<ExitCode> {
         kernel: &args.kernel,
         exact_replies: false,
         http: false,
+        quiet: false,
         max_connections: args.max_connections as usize,
         shows: &shows,
         histories: None,

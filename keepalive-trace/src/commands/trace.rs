@@ -18,6 +18,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         kernel: &args.kernel,
         exact_replies: args.rtt,
         http: args.http,
+        quiet: false,
         max_connections: args.max_connections as usize,
         shows: &|event| args.all || !event.body.is_detail(),
         opening: &|_| Ok(Vec::new()),

@@ -144,6 +144,7 @@ fn attaches(attach: Attach, layout: &Result<Layout>, allowed: bool, ring_bytes: 
         listed: &TcpState::CONNECTIONS,
         exact_replies: false,
         http: None,
+        quiet: false,
         log: false,
     };
     match Probes::start(Some(attach), &options) {

@@ -18,6 +18,10 @@ pub use names::{HOOKS, MORE_HOOKS, STRUCTS};
 const REASON_PREFIX: &str = "SK_RST_REASON_";
 /// The enum's end marker: it counts the reasons and is none.
 const REASON_END: &str = "MAX";
+const PROBES: &str = "net.ipv4.sysctl_tcp_keepalive_probes";
+/// Of an int, where [`PROBES`] is one.
+const INT_BYTES: u32 = 4;
+const CGROUP_WORD: &str = "sock.sk_cgrp_data.val";
 /// Members that one lookup may visit: some twenty times what `struct net` needs.
 const VISITS: usize = 1 << 16;
 
@@ -32,6 +36,10 @@ pub struct Layout {
     pub reset_reasons: BTreeMap<u32, String>,
     /// Those of [`HOOKS`] and [`MORE_HOOKS`] that the kernel has as functions.
     pub functions: BTreeSet<&'static str>,
+    /// Whether `sysctl_tcp_keepalive_probes` is an int, as before 5.10 and on Android's 5.10, and not a byte.
+    pub probes_is_int: bool,
+    /// Whether a socket's cgroup is a word with tag bits, as before 5.15, and not a pointer.
+    pub cgroup_is_word: bool,
     /// Whether the kernel counts the kprobe programs that it skips, as it does since it can tell of missed kprobes at all.
     pub counts_skipped_kprobes: bool,
 }
@@ -55,6 +63,8 @@ pub fn layout(btf: &[u8]) -> Result<Layout, BtfError> {
     let btf = Btf::parse(btf, &wanted)?;
     Ok(Layout {
         offsets: offsets(&btf)?,
+        probes_is_int: probes_bytes(&btf)? == INT_BYTES,
+        cgroup_is_word: cgroup_path(&btf) == CGROUP_WORD,
         reason_arg: reason_arg(&btf)?,
         reset_reasons: reset_reasons(&btf),
         counts_skipped_kprobes: field(&btf, "bpf_link_info.perf_event.kprobe.missed").is_ok(),
@@ -98,6 +108,8 @@ fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         write_seq: need("tcp_sock.write_seq", 4)?,
         snd_nxt: need("tcp_sock.snd_nxt", 4)?,
         mstamp: maybe("tcp_sock.tcp_mstamp", 8)?,
+        lsndtime: need("tcp_sock.lsndtime", 4)?,
+        clock_cache: maybe("tcp_sock.tcp_clock_cache", 8)?,
 
         protocol: maybe("sock.sk_protocol", 2)?,
         err: maybe("sock.sk_err", 4)?,
@@ -112,7 +124,7 @@ fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         net_inum: need("net.ns.inum", 4)?,
         sysctl_time: need("net.ipv4.sysctl_tcp_keepalive_time", 4)?,
         sysctl_intvl: need("net.ipv4.sysctl_tcp_keepalive_intvl", 4)?,
-        sysctl_probes: need("net.ipv4.sysctl_tcp_keepalive_probes", 1)?,
+        sysctl_probes: field(btf, PROBES).and_then(|field| field.bytes(btf, PROBES, probes_bytes(btf)?))?,
 
         cgroup_kn: maybe("cgroup.kn", 8)?,
         kernfs_id: maybe("kernfs_node.id", 8)?,
@@ -157,11 +169,20 @@ fn keepalive_timer(btf: &Btf<'_>) -> Result<u32, BtfError> {
     found.bytes(btf, path, ty.size_or_type)
 }
 
+/// A byte since 5.10, but an int in kernels of Android's 5.10.
+fn probes_bytes(btf: &Btf<'_>) -> Result<u32, BtfError> {
+    let size = btf.size(field(btf, PROBES)?.type_id)?;
+    if matches!(size, 1 | INT_BYTES) { Ok(size) } else { Err(BtfError::Size(PROBES, size, 1)) }
+}
+
 /// Since 5.15 there is a pointer; before, a word that holds the pointer and tag bits.
-fn socket_cgroup(btf: &Btf<'_>) -> Result<u32, BtfError> {
+fn cgroup_path(btf: &Btf<'_>) -> &'static str {
     const POINTER: &str = "sock.sk_cgrp_data.cgroup";
-    const WORD: &str = "sock.sk_cgrp_data.val";
-    let path = if matches!(field(btf, POINTER), Err(BtfError::NoMember(_))) { WORD } else { POINTER };
+    if matches!(field(btf, POINTER), Err(BtfError::NoMember(_))) { CGROUP_WORD } else { POINTER }
+}
+
+fn socket_cgroup(btf: &Btf<'_>) -> Result<u32, BtfError> {
+    let path = cgroup_path(btf);
     or_absent(field(btf, path).and_then(|field| field.bytes(btf, path, 8)))
 }
 

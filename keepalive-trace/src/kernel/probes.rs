@@ -5,8 +5,9 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     programs::{
-        FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, cgroup_skb::CgroupSkbLink, fentry::FEntryLink,
-        fexit::FExitLink, iter::IterLink, kprobe::KProbeLink, raw_trace_point::RawTracePointLink,
+        BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, cgroup_skb::CgroupSkbLink,
+        fentry::FEntryLink, fexit::FExitLink, iter::IterLink, kprobe::KProbeLink, raw_trace_point::RawTracePointLink,
+        tp_btf::BtfTracePointLink,
     },
 };
 use aya_log::EbpfLogger;
@@ -29,8 +30,8 @@ mod hooks;
 mod packets;
 
 use hooks::{
-    ACK_FENTRY, ACK_KPROBE, EVENT_SOURCES, FENTRIES, Hook, KPROBES, SETSOCKOPT_FEXIT, SETSOCKOPT_KPROBES, TRACEPOINTS, WALKERS,
-    active_reset,
+    ACK_FENTRY, ACK_KPROBE, BORN, COUNTED, FENTRIES, Hook, KPROBES, SETSOCKOPT_FEXIT, SETSOCKOPT_KPROBES, TIMER_FENTRIES,
+    TIMER_KPROBES, TRACEPOINTS, WALKERS, active_reset, timer_reset,
 };
 
 /// Built by the build script.
@@ -43,7 +44,7 @@ const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
 const LEAST_RING: u32 = 4096;
 
 /// Where the hooks remember things from one call to the next.
-const TABLES: [&str; 4] = ["DEEDS", "CALLS", "WRITES", "WAITING"];
+const TABLES: [&str; 5] = ["CONNS", "ENDS", "CALLS", "WRITES", "WAITING"];
 
 /// aya-log's levels: nothing, and all up to debug.
 const LOG_OFF: u8 = 0;
@@ -62,6 +63,8 @@ pub struct Options<'a> {
     pub exact_replies: bool,
     /// Watch HTTP: takes a look at every packet.
     pub http: Option<HttpRoom>,
+    /// A connection makes no record while nothing happens on it: its orderly end is only counted.
+    pub quiet: bool,
     /// Have the kernel side log every step.
     pub log: bool,
 }
@@ -78,7 +81,7 @@ pub struct HttpRoom {
 impl<'a> Options<'a> {
     /// For walks alone, which need no ring.
     pub fn to_walk(hz: u32, layout: &'a Layout, filters: &'a Filters, listed: &'a [State]) -> Self {
-        Self { hz, layout, filters, ring_bytes: LEAST_RING, listed, exact_replies: false, http: None, log: false }
+        Self { hz, layout, filters, ring_bytes: LEAST_RING, listed, exact_replies: false, http: None, quiet: false, log: false }
     }
 }
 
@@ -103,6 +106,7 @@ enum Link {
     FEntry(FEntryLink),
     FExit(FExitLink),
     RawTracePoint(RawTracePointLink),
+    BtfTracePoint(BtfTracePointLink),
     CgroupSkb(CgroupSkbLink),
 }
 
@@ -144,6 +148,10 @@ impl Probes {
             filters: options.filters.bits,
             exact_replies: options.exact_replies.into(),
             http: options.http.is_some().into(),
+            quiet: options.quiet.into(),
+            probes_is_int: options.layout.probes_is_int.into(),
+            cgroup_is_word: options.layout.cgroup_is_word.into(),
+            reserved: 0,
             listed_states: options.listed.iter().fold(0, |bits, state| bits | 1_u32.wrapping_shl(state.0.into())),
         };
         let log_level = if options.log { LOG_DEBUG } else { LOG_OFF };
@@ -176,26 +184,36 @@ impl Probes {
         }
         let btf = kernel_btf()?;
         let mut probes = Self::load(attach, options, &btf, true)?;
-        let reset = active_reset(attach, options.layout.reason_arg);
         let there = |(_, function): &Hook| options.layout.functions.contains(function) || !MORE_HOOKS.contains(function);
-        let hooks = |all: &[Hook], ack: Hook| {
-            let ack = options.exact_replies.then_some(ack);
-            [reset].into_iter().chain(all.iter().copied()).chain(ack).filter(there).collect::<Vec<_>>()
-        };
+        let hooks = |all: &[Hook]| all.iter().copied().filter(there).collect::<Vec<_>>();
+        let reason_arg = options.layout.reason_arg;
+        let timer_reset = timer_reset(attach, reason_arg);
+        probes.attach_tracepoints(&btf)?;
+        if let Err(error) = probes.attach_fentries(&hooks(&FENTRIES), &btf) {
+            log::info!("{error:#}: trying kprobes");
+            probes.attach_kprobes(&hooks(&KPROBES))?;
+            probes.attach_kprobes(&[active_reset(Attach::Kprobe, reason_arg)])?;
+        } else {
+            probes.attach_fentries(&[active_reset(Attach::Fentry, reason_arg)], &btf)?;
+        }
+        probes.attach_setsockopt(&btf);
         match attach {
             Attach::Kprobe => {
-                probes.attach_kprobes(&hooks(&[&KPROBES[..], &SETSOCKOPT_KPROBES].concat(), ACK_KPROBE))?;
+                probes.attach_kprobes(&[&[timer_reset], &TIMER_KPROBES[..]].concat())?;
+                if options.exact_replies {
+                    probes.attach_kprobes(&hooks(&[ACK_KPROBE]))?;
+                }
                 if !options.layout.counts_skipped_kprobes {
-                    let sources = EVENT_SOURCES.into_iter().filter(|function| there(&("", function)));
-                    probes.hits = sources.map(Hits::of).collect::<Result<_>>()?;
+                    probes.hits = vec![Hits::of(COUNTED)?];
                 }
             }
             Attach::Fentry => {
-                probes.attach_fentries(&hooks(&FENTRIES, ACK_FENTRY), &btf)?;
-                probes.attach_setsockopt(&btf);
+                probes.attach_fentries(&[&[timer_reset], &TIMER_FENTRIES[..]].concat(), &btf)?;
+                if options.exact_replies {
+                    probes.attach_fentries(&hooks(&[ACK_FENTRY]), &btf)?;
+                }
             }
         }
-        probes.attach_tracepoints()?;
         if options.http.is_some() {
             probes.watch_packets()?;
         }
@@ -240,11 +258,19 @@ impl Probes {
         attached.map(Some).with_context(|| format!("cannot attach the program {name}"))
     }
 
-    fn attach_tracepoints(&mut self) -> Result<()> {
-        TRACEPOINTS.into_iter().try_for_each(|hook| self.attach_tracepoint(hook))
+    fn attach_tracepoints(&mut self, btf: &Btf) -> Result<()> {
+        for (name, tracepoint) in TRACEPOINTS {
+            let program: &mut BtfTracePoint = self.program(name)?.try_into()?;
+            let attached = program.load(tracepoint, btf).and_then(|()| program.attach()).and_then(|id| program.take_link(id));
+            let link = attached.map_err(|error| refused(error, "a raw tracepoint", tracepoint))?;
+            self.links.push(Link::BtfTracePoint(link));
+        }
+        Ok(())
     }
 
-    fn attach_tracepoint(&mut self, (name, tracepoint): Hook) -> Result<()> {
+    /// A listener makes children: what HTTP is watched with.
+    fn attach_births(&mut self) -> Result<()> {
+        let (name, tracepoint) = BORN;
         let program: &mut RawTracePoint = self.program(name)?.try_into()?;
         let attached = program.load().and_then(|()| program.attach(tracepoint)).and_then(|id| program.take_link(id));
         let link = attached.map_err(|error| refused(error, "a raw tracepoint", tracepoint))?;

@@ -1,12 +1,19 @@
 //! What is looked up in the kernel's BTF.
 
 /// The functions that are hooked.
-pub const HOOKS: [&str; 4] = ["tcp_keepalive_timer", "tcp_send_active_reset", "tcp_write_wakeup", "tcp_time_wait"];
+pub const HOOKS: [&str; 4] = ["tcp_keepalive_timer", "tcp_send_active_reset", "tcp_write_wakeup", "tcp_done"];
 
 /// Those that are hooked where the kernel has them. Without one of them less is known, and `check` says what.
-pub const MORE_HOOKS: [&str; 7] = [
-    "tcp_abort",
+pub const MORE_HOOKS: [&str; 14] = [
+    "tcp_v4_connect",
+    "tcp_v6_connect",
+    "tcp_connect",
+    "tcp_finish_connect",
     "security_sock_graft",
+    "__tcp_close",
+    "tcp_shutdown",
+    "tcp_disconnect",
+    "tcp_abort",
     "tcp_set_keepalive",
     "tcp_setsockopt",
     "tcp_ack",

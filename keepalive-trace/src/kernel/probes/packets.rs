@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType};
 use nix::errno::Errno;
 
-use super::{Link, Probes, errno, hooks::BORN, refused};
+use super::{Link, Probes, errno, refused};
 use crate::kernel::{
     facts,
     filters::{cgroup_root, without_cgroups},
@@ -20,7 +20,7 @@ impl Probes {
     pub fn watch_packets(&mut self) -> Result<()> {
         let Some(root) = cgroup_root() else { bail!("cannot watch HTTP: {}", without_cgroups()) };
         let folder = File::open(&root).with_context(|| format!("cannot watch HTTP: cannot open {}", root.display()))?;
-        self.attach_tracepoint(BORN)?;
+        self.attach_births()?;
         for (name, way) in [("http_ingress", CgroupSkbAttachType::Ingress), ("http_egress", CgroupSkbAttachType::Egress)] {
             let program: &mut CgroupSkb = self.program(name)?.try_into()?;
             let loaded = program.load().and_then(|()| program.attach(&folder, way, CgroupAttachMode::Single));

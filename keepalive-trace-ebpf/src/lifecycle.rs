@@ -1,0 +1,354 @@
+//! How connections begin and end.
+//!
+//! Each hook is a program of its own, and runs either in tasks or in softirqs: the kernel skips a program that is at work on
+//! that CPU already, and a task that was preempted or interrupted in the middle of one would hide what happens to others.
+use keepalive_trace_ebpf::{EndKey, Record, counter, flag, has, kind, orderly};
+
+use crate::{
+    conns::{self, Conn, NOTHING, mark, now},
+    fields::Fields,
+    filter, http,
+    maps::{ENDS, add_one, config, count, emit, offset},
+    replies,
+    sock::{Sock, state},
+    task::current_process,
+    tell::sign,
+    timer::{self, Ends},
+};
+
+/// For a map's update: only where there is no such entry.
+const BPF_NOEXIST: u64 = 1;
+
+/// Which hook saw the end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// `tcp_done`: the kernel, with the state as it was.
+    Done,
+    /// `tcp_disconnect`, called by a process.
+    Disconnect,
+    /// `tcp_destroy_sock`, where no other hook had seen it.
+    Destroyed,
+}
+
+/// `tcp_v4_connect` and `tcp_v6_connect` have returned 0: the SYN was sent, and the socket is still locked.
+#[inline(always)]
+pub fn connecting<F: Fields>(sk: F) {
+    if sk.state() != Some(state::SYN_SENT) || !filter::wanted(sk) {
+        return;
+    }
+    let began_ns = sk.get::<u64>(offset!(clock_cache)).filter(|ns| *ns != 0).unwrap_or_else(now);
+    let conn = opened_by_current(began_ns, mark::CONNECTS);
+    conns::put(sk.address(), &conn);
+}
+
+/// They failed after the state had become SYN_SENT. The remote port is gone from the socket already.
+#[inline(always)]
+pub fn connect_failed<F: Fields>(sk: F, rport: u16) {
+    if rport == 0 || sk.state() != Some(state::CLOSE) || sk.raddr().is_none_or(|[_, low]| low == 0) || !filter::wanted(sk) {
+        return;
+    }
+    emit(|record| {
+        sk.describe(record);
+        record.kind = kind::CLOSED;
+        record.old_state = state::SYN_SENT;
+        record.rport = rport;
+        record.has |= has::ERR;
+        sk.describe_left(record);
+        sign(record, current_process());
+    });
+}
+
+/// `tcp_finish_connect`: SYN_SENT becomes ESTABLISHED.
+#[inline(always)]
+pub fn established<F: Fields>(sk: F) {
+    let kept = conns::get(sk.address());
+    let mut conn = Conn { marks: mark::CONNECTS, ..NOTHING };
+    if let Some(kept) = kept {
+        kept.established_ns = now();
+        if config!(quiet) == 0 {
+            kept.marks |= mark::TOLD;
+        }
+        conn = *kept;
+    }
+    if config!(quiet) != 0 && conn.marks & mark::TOLD == 0 || !filter::wanted(sk) {
+        return;
+    }
+    emit(|record| {
+        sk.describe(record);
+        record.kind = kind::CONNECTED;
+        record.state = state::ESTABLISHED;
+        handshake(record, &conn);
+    });
+}
+
+/// `security_sock_graft`: `accept()` gives the socket to the process that called it.
+#[inline(always)]
+pub fn accepted<F: Fields>(sk: F) {
+    if !sk.is_inet() || !filter::wanted(sk) {
+        return;
+    }
+    let mut conn = opened_by_current(now(), mark::ACCEPTED);
+    let before = conns::get(sk.address());
+    // One that was waiting to be accepted, and had something happen to it.
+    let told = before.is_some_and(|before| before.marks & mark::TOLD != 0);
+    let tells = config!(quiet) == 0 || told;
+    if tells {
+        conn.marks |= mark::TOLD;
+    }
+    conns::put(sk.address(), &conn);
+    if tells {
+        emit(|record| {
+            sk.describe(record);
+            record.kind = kind::ACCEPTED;
+            sign_as(record, conn.opener, conn.opener_comm);
+        });
+    }
+}
+
+/// `__tcp_close`, and `tcp_shutdown` of the sending side: the process that sends the FIN, or aborts.
+#[inline(always)]
+pub fn closing<F: Fields>(sk: F, for_good: bool) {
+    let Some(from) = sk.state().filter(|from| is_connection(*from)) else { return };
+    let sends_fin = matches!(from, state::ESTABLISHED | state::SYN_RECV | state::CLOSE_WAIT);
+    if !sends_fin && !for_good {
+        return;
+    }
+    if let Some(conn) = conns::get(sk.address()) {
+        note_close(conn, from, sends_fin, for_good);
+        return;
+    }
+    if !filter::wanted(sk) {
+        return;
+    }
+    let mut conn = NOTHING;
+    note_close(&mut conn, from, sends_fin, for_good);
+    conns::put(sk.address(), &conn);
+}
+
+#[inline(always)]
+fn note_close(conn: &mut Conn, from: u8, sends_fin: bool, for_good: bool) {
+    if for_good {
+        conn.closed_from = from.into();
+    }
+    if sends_fin {
+        let (pid, comm) = current_process().unwrap_or_default();
+        conn.marks |= mark::CLOSED;
+        conn.closer = pid;
+        conn.closer_comm = comm;
+    }
+}
+
+/// `tcp_done`: the state becomes CLOSE, in a softirq nearly always.
+#[inline(always)]
+pub fn done<F: Fields>(sk: F) {
+    if let Some(from) = sk.state().filter(|from| is_connection(*from)) {
+        ended(sk, from, End::Done);
+    }
+}
+
+/// `tcp_disconnect`: a process aborts, disconnects, or closes the listener of what was never accepted.
+#[inline(always)]
+pub fn disconnecting<F: Fields>(sk: F) {
+    if let Some(from) = sk.state().filter(|from| is_connection(*from)) {
+        ended(sk, from, End::Disconnect);
+    }
+}
+
+/// `tcp_destroy_sock`: the last that is seen of a socket, with softirqs off. What is still kept of its connection says that its
+/// end was not seen: it was aborted by its close, or a hook was skipped.
+#[inline(always)]
+pub fn destroyed<F: Fields>(sk: F) {
+    let Some(conn) = conns::get(sk.address()) else { return };
+    let connecting = conn.marks & mark::CONNECTS != 0 && conn.established_ns == 0;
+    if sk.state() != Some(state::CLOSE) || conn.closed_from == 0 && !connecting {
+        conns::remove(sk.address());
+        return;
+    }
+    let unread = sk.unread().unwrap_or(0);
+    let from = match conn.closed_from as u8 {
+        0 => state::SYN_SENT,
+        // A close with unread data sends no FIN; one without does, and then `tcp_done` was missed.
+        state::ESTABLISHED | state::SYN_RECV if unread == 0 && sk.all_acked() => state::FIN_WAIT2,
+        state::CLOSE_WAIT if unread <= 1 && sk.all_acked() => state::LAST_ACK,
+        from => from,
+    };
+    ended(sk, from, End::Destroyed);
+}
+
+/// A state that only a connection has, or one that is being made.
+#[inline(always)]
+pub fn is_connection(state: u8) -> bool {
+    matches!(state, state::ESTABLISHED..=state::FIN_WAIT2 | state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING)
+}
+
+#[inline(always)]
+fn opened_by_current(began_ns: u64, how: u16) -> Conn {
+    let (opener, opener_comm) = current_process().unwrap_or_default();
+    Conn { began_ns, opener, opener_comm, marks: how, ..NOTHING }
+}
+
+/// The one end of a connection.
+#[inline(always)]
+fn ended<F: Fields>(sk: F, from: u8, end: End) {
+    let socket = sk.address();
+    let kept = conns::get(socket);
+    if kept.is_none() && from == state::SYN_RECV {
+        // A child of a listener that never was a connection.
+        return;
+    }
+    let mut conn = NOTHING;
+    if let Some(kept) = kept {
+        conn = *kept;
+        conns::remove(socket);
+    }
+    replies::give_up(Sock::at(socket));
+    if config!(http) != 0 {
+        http::forget(Sock::at(socket));
+    }
+    if !filter::wanted(sk) {
+        return;
+    }
+    let err = sk.err();
+    let by_timer = timer::ends(sk, from);
+    let in_timer = by_timer != Ends::Not;
+    // All that leaves FIN_WAIT2 or CLOSING without an error goes on as a time-wait socket, but where TCP_LINGER2 forbids it.
+    let leaves_in_order = end != End::Disconnect
+        && err == Some(0)
+        && !in_timer
+        && matches!(from, state::FIN_WAIT2 | state::CLOSING)
+        && !sk.no_linger2();
+    let time_wait = leaves_in_order || by_timer == Ends::TimeWait;
+    let orderly = leaves_in_order || err == Some(0) && !in_timer && from == state::LAST_ACK && sk.all_acked();
+    let untold = conn.marks & mark::TOLD == 0;
+    if config!(quiet) != 0 && untold {
+        let at_rest = sk.data_idle().is_none_or(|idle| idle >= config!(hz));
+        if orderly && !at_rest {
+            count_end(sk, if time_wait { orderly::LOCAL_CLOSE } else { orderly::PEER_CLOSE });
+            return;
+        }
+        birth(sk, &conn);
+    }
+    emit(|record| {
+        if orderly || time_wait {
+            sk.identify(record);
+        } else {
+            sk.describe(record);
+        }
+        record.kind = kind::CLOSED;
+        record.old_state = from;
+        record.state = state::CLOSE;
+        if let Some(err) = err {
+            record.err = err;
+            record.has |= has::ERR;
+        }
+        if in_timer {
+            record.flags |= flag::IN_TIMER;
+        }
+        if time_wait {
+            record.flags |= flag::TIME_WAIT;
+        } else if !orderly {
+            sk.describe_left(record);
+            if end == End::Destroyed && record.unread > 0 {
+                // It was no orphan yet when its close found data unread.
+                record.flags &= !flag::DEAD;
+            }
+        }
+        if from == state::SYN_SENT {
+            handshake(record, &conn);
+            record.has &= !has::TASK;
+        }
+        // Where a process gives up or aborts, it is the one that runs. An error comes in whatever task is there; then the
+        // process that sent the FIN is known, or the one that had connected.
+        let by_process =
+            matches!(from, state::SYN_SENT | state::ESTABLISHED | state::CLOSE_WAIT) && record.err == 0 && !in_timer;
+        if by_process {
+            sign(record, current_process());
+            if sk.is_unaccepted() && conn.marks & mark::ACCEPTED == 0 {
+                record.flags |= flag::UNACCEPTED;
+            }
+        } else if conn.marks & mark::CLOSED != 0 {
+            sign_as(record, conn.closer, conn.closer_comm);
+        } else if from == state::SYN_SENT {
+            sign_as(record, conn.opener, conn.opener_comm);
+        }
+    });
+}
+
+/// Counts an orderly end of which no record is made.
+#[inline(always)]
+fn count_end<F: Fields>(sk: F, verdict: u32) {
+    let key = EndKey { cgroup: sk.cgroup_id().unwrap_or(0), verdict, reserved: 0 };
+    if ENDS.get_ptr_mut(key).is_none() {
+        // Another CPU may have made it meanwhile.
+        let _ = ENDS.insert(key, 0, BPF_NOEXIST);
+    }
+    match ENDS.get_ptr_mut(key) {
+        Some(value) => add_one(value),
+        None => count(counter::ENDS_FULL),
+    }
+}
+
+/// In quiet mode: something happens on a connection, and the reader learns first how it began. The record has the time of the
+/// beginning, and the settings as they are now.
+#[inline(always)]
+pub fn birth<F: Fields>(sk: F, conn: &Conn) {
+    let connects = conn.marks & mark::CONNECTS != 0;
+    if !connects && conn.marks & mark::ACCEPTED == 0 || connects && conn.established_ns == 0 {
+        return;
+    }
+    emit(|record| {
+        sk.describe(record);
+        record.has &= !has::CLOCKS;
+        record.state = state::ESTABLISHED;
+        if connects {
+            record.kind = kind::CONNECTED;
+            handshake(record, conn);
+        } else {
+            record.kind = kind::ACCEPTED;
+            sign_as(record, conn.opener, conn.opener_comm);
+        }
+        record.flags &= !flag::DEAD;
+        record.flags |= flag::LATE;
+        record.mono_ns = if connects { conn.established_ns } else { conn.began_ns };
+    });
+}
+
+/// In quiet mode, before a record of this socket: its connection is told from now on.
+#[inline(always)]
+pub fn tell_from_now<F: Fields>(sk: F) {
+    if config!(quiet) == 0 {
+        return;
+    }
+    if let Some(conn) = conns::get(sk.address()) {
+        if conn.marks & mark::TOLD == 0 {
+            conn.marks |= mark::TOLD;
+            birth(sk, conn);
+        }
+    } else if sk.state() != Some(state::CLOSE) {
+        conns::put(sk.address(), &Conn { marks: mark::TOLD, ..NOTHING });
+    }
+}
+
+/// Whether records of this socket are sent that alone would not be worth one.
+#[inline(always)]
+pub fn is_told(socket: u64) -> bool {
+    config!(quiet) == 0 || conns::get(socket).is_some_and(|conn| conn.marks & mark::TOLD != 0)
+}
+
+/// How long the handshake took, and who had connected.
+#[inline(always)]
+fn handshake(record: &mut Record, conn: &Conn) {
+    if conn.began_ns != 0 {
+        let until = if conn.established_ns == 0 { record.mono_ns } else { conn.established_ns };
+        record.since_ns = until.wrapping_sub(conn.began_ns);
+        record.has |= has::SINCE;
+    }
+    sign_as(record, conn.opener, conn.opener_comm);
+}
+
+#[inline(always)]
+fn sign_as(record: &mut Record, pid: u32, comm: [u64; 2]) {
+    if pid != 0 {
+        sign(record, Some((pid, comm)));
+    }
+}
