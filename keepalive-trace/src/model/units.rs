@@ -2,7 +2,9 @@
 
 /// Milliseconds, as seconds with their unit.
 pub fn seconds(ms: i64) -> String {
-    format!("{:.3} s", ms as f64 / 1000.0)
+    let sign = if ms < 0 { "-" } else { "" };
+    let ms = ms.unsigned_abs();
+    format!("{sign}{}.{:03} s", ms / 1000, ms % 1000)
 }
 
 /// The same, where it may be unknown.
@@ -13,7 +15,7 @@ pub fn seconds_or_unknown(ms: Option<i64>) -> String {
 /// Microseconds: as milliseconds below a second.
 pub fn short(us: u64) -> String {
     match us {
-        ..1_000_000 => format!("{:.3} ms", us as f64 / 1000.0),
+        ..1_000_000 => format!("{}.{:03} ms", us / 1000, us % 1000),
         _ => seconds(i64::try_from(us / 1000).unwrap_or(i64::MAX)),
     }
 }

@@ -1,5 +1,5 @@
 //! What an event's line says in its last column.
-use super::escape;
+use super::append::Append as _;
 use crate::model::{
     event::{
         Changed, Connection, End, How, Lost, Namespace, Open, Outcome, Place, Precision, Probe, ProbeResult, Reply, ReplyKind,
@@ -10,208 +10,341 @@ use crate::model::{
     settings::{Origin, Settings, Sourced},
     state::State,
     sysctl::{Deadlines, Following, Sysctls, Write},
-    units::{counted, seconds, seconds_or_unknown, short},
 };
 
-pub(super) fn open(connection: &Connection, Open { how, connect_us }: &Open) -> String {
-    let how = match how {
+pub(super) fn open(out: &mut Vec<u8>, connection: &Connection, Open { how, connect_us }: &Open) {
+    out.text(match how {
         How::Snapshot => "there at the start",
         How::Connect if connection.state == State::CLOSE => "tried to connect",
         How::Connect => "connected",
         How::Accept => "accepted",
         How::FirstEvent => "first seen",
-    };
-    let took = connect_us.map_or_else(String::new, |us| format!(" in {}", short(us)));
-    format!("{how}{took}, {}", connection.settings.map_or_else(|| "settings unknown".to_owned(), |settings| in_force(&settings)))
+    });
+    if let Some(us) = connect_us {
+        out.text(" in ");
+        out.short(*us);
+    }
+    out.text(", ");
+    match &connection.settings {
+        Some(settings) => in_force(out, settings),
+        None => out.text("settings unknown"),
+    }
 }
 
-pub(super) fn owner(owner: Option<Owner>) -> String {
-    let Some(Owner { task, holders }) = owner else { return "unknown".to_owned() };
-    let others = if holders > 1 { format!(", {holders} processes in all") } else { String::new() };
-    format!("held by {}{others}", named(task))
+pub(super) fn owner(out: &mut Vec<u8>, owner: Option<Owner>) {
+    let Some(Owner { task, holders }) = owner else { return out.text("unknown") };
+    out.text("held by ");
+    out.task(&task);
+    if holders > 1 {
+        out.text(", ");
+        out.number(holders.into());
+        out.text(" processes in all");
+    }
 }
 
-pub(super) fn settings(settings: Option<&Settings>, Changed { by, via }: &Changed) -> String {
-    format!("now {}{}", settings.map_or_else(|| "unknown".to_owned(), in_force), changed(*by, *via))
+pub(super) fn settings(out: &mut Vec<u8>, settings: Option<&Settings>, Changed { by, via }: &Changed) {
+    out.text("now ");
+    match settings {
+        Some(settings) => in_force(out, settings),
+        None => out.text("unknown"),
+    }
+    changed(out, by.as_ref(), *via);
 }
 
 /// `, by app[812]`; of a sysctl, how long before it was written.
-pub(super) fn changed(by: Option<Task>, via: Option<Via>) -> String {
-    match (by, via) {
-        (None, None) => String::new(),
-        (Some(task), None | Some(Via::Setsockopt)) => format!(", by {}", named(task)),
-        (None, Some(Via::Setsockopt)) => ", by setsockopt".to_owned(),
-        (by, Some(Via::Sysctl { waited_ms })) => {
-            let by = by.map_or_else(String::new, |task| format!(" by {}", named(task)));
-            let waited = seconds(waited_ms.into());
-            format!(", picked up from the sysctl, written {waited} before{by}")
+pub(super) fn changed(out: &mut Vec<u8>, task: Option<&Task>, via: Option<Via>) {
+    match (task, via) {
+        (None, None) => {}
+        (Some(task), None | Some(Via::Setsockopt)) => by(out, ", by ", Some(task)),
+        (None, Some(Via::Setsockopt)) => out.text(", by setsockopt"),
+        (task, Some(Via::Sysctl { waited_ms })) => {
+            out.text(", picked up from the sysctl, written ");
+            out.seconds(waited_ms.into());
+            out.text(" before");
+            by(out, " by ", task);
         }
+    }
+}
+
+fn by(out: &mut Vec<u8>, by: &str, task: Option<&Task>) {
+    if let Some(task) = task {
+        out.text(by);
+        out.task(task);
     }
 }
 
 /// `net.ipv4.tcp_keepalive_time 7200 s -> 600 s in netns 4026531840, by sysctl[77]: ...`
-pub(super) fn sysctl(write: &Write, following: Option<&Following>) -> String {
-    let Write { mono_ns, netns, name, old, new, refused, by } = write;
-    let by = by.map_or_else(String::new, |task| format!(", by {}", named(task)));
-    let (label, unit) = (name.name(), name.unit());
+pub(super) fn sysctl(out: &mut Vec<u8>, write: &Write, following: Option<&Following>) {
+    let Write { mono_ns, netns, name, old, new, refused, by: task } = write;
+    let value = |out: &mut Vec<u8>, value: i64| {
+        out.signed(value);
+        out.text(name.unit());
+    };
+    let place = |out: &mut Vec<u8>| {
+        out.text(" in netns ");
+        out.number((*netns).into());
+    };
+    out.text(name.name());
     if let Some(errno) = refused {
-        return format!("{label} stays {old}{unit} in netns {netns}: the kernel refused a write{by} ({errno})");
+        out.text(" stays ");
+        value(out, *old);
+        place(out);
+        out.text(": the kernel refused a write");
+        by(out, ", by ", task.as_ref());
+        out.text(" (");
+        out.errno(*errno);
+        return out.text(")");
     }
     if old == new {
-        return format!("{label} is written again and stays {old}{unit} in netns {netns}{by}");
+        out.text(" is written again and stays ");
+        value(out, *old);
+        place(out);
+        return by(out, ", by ", task.as_ref());
     }
-    let change = format!("{label} {old}{unit} -> {new}{unit} in netns {netns}{by}");
-    let Some(following) = following else { return format!("{change}; its sockets were not counted") };
-    let Following { sockets, now, later, never_socket, never_off, by } = following;
-    let when = by.map_or_else(String::new, |Deadlines { nearest_ns, median_ns, last_ns }| {
-        let after = |ns: u64| seconds((ns.saturating_sub(*mono_ns) / 1_000_000) as i64);
-        format!(" (the next fires in {}, the median {}, the last {})", after(nearest_ns), after(median_ns), after(last_ns))
-    });
-    format!(
-        "{change}: of {}, {now} follow at once, {later} keep an armed timer{when}, {} never follow ({never_socket} set on the socket, {never_off} without keepalive)",
-        counted(*sockets, "socket"),
-        following.never()
-    )
+    out.text(" ");
+    value(out, *old);
+    out.text(" -> ");
+    value(out, *new);
+    place(out);
+    by(out, ", by ", task.as_ref());
+    let Some(following) = following else { return out.text("; its sockets were not counted") };
+    let Following { sockets, now, later, never_socket, never_off, by: deadlines } = following;
+    out.text(": of ");
+    out.counted(*sockets, "socket");
+    out.text(", ");
+    out.number(*now);
+    out.text(" follow at once, ");
+    out.number(*later);
+    out.text(" keep an armed timer");
+    if let Some(Deadlines { nearest_ns, median_ns, last_ns }) = deadlines {
+        let names = [(" (the next fires in ", nearest_ns), (", the median ", median_ns), (", the last ", last_ns)];
+        for (name, ns) in names {
+            out.text(name);
+            out.seconds((ns.saturating_sub(*mono_ns) / 1_000_000) as i64);
+        }
+        out.text(")");
+    }
+    out.text(", ");
+    out.number(following.never());
+    out.text(" never follow (");
+    out.number(*never_socket);
+    out.text(" set on the socket, ");
+    out.number(*never_off);
+    out.text(" without keepalive)");
 }
 
 /// `7200 s, 75 s, 9 probes; 12 sockets, 3 with keepalive, 2 of them follow`
-pub(super) fn namespace(namespace: &Namespace) -> String {
+pub(super) fn namespace(out: &mut Vec<u8>, namespace: &Namespace) {
     let Namespace { netns, host, name, sysctls, sockets, keepalive, follow, findings } = namespace;
-    let name = name.as_ref().map_or_else(String::new, |name| format!(" {}", escape(name)));
-    let host = if *host == Some(true) { " (host)" } else { "" };
-    let Sysctls { time_s, intvl_s, probes } = sysctls;
-    let findings = findings.iter().map(|finding| format!("; {}", finding.name())).collect::<String>();
-    format!(
-        "{netns}{name}{host}: tcp_keepalive_time {time_s} s, intvl {intvl_s} s, probes {probes}; {}, {keepalive} with keepalive, {follow} of them by sysctl{findings}",
-        counted(*sockets, "socket")
-    )
+    let Sysctls { time_s, intvl_s, probes } = *sysctls;
+    out.number((*netns).into());
+    if let Some(name) = name {
+        out.text(" ");
+        out.escaped(name);
+    }
+    if *host == Some(true) {
+        out.text(" (host)");
+    }
+    out.text(": tcp_keepalive_time ");
+    out.signed(time_s);
+    out.text(" s, intvl ");
+    out.signed(intvl_s);
+    out.text(" s, probes ");
+    out.number(probes.into());
+    out.text("; ");
+    out.counted(*sockets, "socket");
+    out.text(", ");
+    out.number(*keepalive);
+    out.text(" with keepalive, ");
+    out.number(*follow);
+    out.text(" of them by sysctl");
+    for finding in findings {
+        out.text("; ");
+        out.text(finding.name());
+    }
 }
 
 /// `keepalive 7200 s, 75 s, 9 probes (sysctl)`
-pub(super) fn in_force(settings: &Settings) -> String {
+pub(super) fn in_force(out: &mut Vec<u8>, settings: &Settings) {
     let Settings { keepalive, time_s, intvl_s, probes, user_timeout_ms } = settings;
-    let mut text = if *keepalive {
+    if *keepalive {
+        out.text("keepalive ");
+        out.signed(time_s.value.into());
+        out.text(" s, ");
+        out.signed(intvl_s.value.into());
+        out.text(" s, ");
+        out.number(probes.value.into());
+        out.text(" probes (");
         let origins = [time_s.origin, intvl_s.origin, probes.origin];
-        let origin = match origins {
-            [Origin::Socket, Origin::Socket, Origin::Socket] => " (socket)".to_owned(),
-            [Origin::Sysctl, Origin::Sysctl, Origin::Sysctl] => " (sysctl)".to_owned(),
-            mixed => format!(" ({})", mixed.map(Origin::name).join(", ")),
-        };
-        format!("keepalive {} s, {} s, {} probes{origin}", time_s.value, intvl_s.value, probes.value)
+        let named = if origins == [Origin::Socket; 3] || origins == [Origin::Sysctl; 3] { &origins[..1] } else { &origins };
+        out.list(named.iter().map(|origin| origin.name()));
+        out.text(")");
     } else {
-        "keepalive off".to_owned()
-    };
-    if *user_timeout_ms > 0 {
-        text += &format!(", TCP_USER_TIMEOUT {}", seconds((*user_timeout_ms).into()));
+        out.text("keepalive off");
     }
-    text
+    if *user_timeout_ms > 0 {
+        out.text(", TCP_USER_TIMEOUT ");
+        out.seconds((*user_timeout_ms).into());
+    }
 }
 
-pub(super) fn reply(connection: &Connection, reply: &Reply) -> String {
-    let of = connection.settings.map(|settings| settings.probes.value);
-    format!("probe {} of {} {}", number(reply.n), number(of), answer(reply))
+pub(super) fn reply(out: &mut Vec<u8>, connection: &Connection, reply: &Reply) {
+    out.text("probe ");
+    of(out, reply.n, connection);
+    out.text(" ");
+    answer(out, reply);
 }
 
 /// `answered by ACK after 4.000 ms (to the jiffy), 1 before it missed`
-pub(super) fn answer(Reply { n: _, kind, rtt_us, precision, missed }: &Reply) -> String {
-    let after = match (rtt_us, precision) {
-        (None, _) => String::new(),
-        (Some(us), Precision::Exact) => format!(" after {}", short(*us)),
-        (Some(0), Precision::Jiffy) => " within the jiffy".to_owned(),
-        (Some(us), Precision::Jiffy) => format!(" after {} (to the jiffy)", short(*us)),
-    };
-    let missed = if *missed > 0 { format!(", {missed} before it missed") } else { String::new() };
-    match kind {
-        ReplyKind::Ack => format!("answered by ACK{after}{missed}"),
-        ReplyKind::Reset => format!("answered by RST{after}{missed}: the peer knows no such connection"),
+pub(super) fn answer(out: &mut Vec<u8>, Reply { n: _, kind, rtt_us, precision, missed }: &Reply) {
+    out.text(match kind {
+        ReplyKind::Ack => "answered by ACK",
+        ReplyKind::Reset => "answered by RST",
+    });
+    match (rtt_us, precision) {
+        (None, _) => {}
+        (Some(0), Precision::Jiffy) => out.text(" within the jiffy"),
+        (Some(us), precision) => {
+            out.text(" after ");
+            out.short(*us);
+            out.text(if *precision == Precision::Jiffy { " (to the jiffy)" } else { "" });
+        }
+    }
+    if *missed > 0 {
+        out.text(", ");
+        out.number((*missed).into());
+        out.text(" before it missed");
+    }
+    if *kind == ReplyKind::Reset {
+        out.text(": the peer knows no such connection");
     }
 }
 
-pub(super) fn http(http: &Http) -> String {
+pub(super) fn http(out: &mut Vec<u8>, http: &Http) {
     let Http { line, n, connection, promise, idle_before_ms } = http;
-    let mut detail = match line {
+    match line {
         Line::Request(method) => {
-            let idle = idle_before_ms.and_then(|ms| i64::try_from(ms).ok());
-            let idle = idle.map_or_else(String::new, |ms| format!(", idle {} before", seconds(ms)));
-            format!("request {n}: {}{idle}", method.name())
+            out.text("request ");
+            out.number((*n).into());
+            out.text(": ");
+            out.text(method.name());
+            if let Some(ms) = idle_before_ms.and_then(|ms| i64::try_from(ms).ok()) {
+                out.text(", idle ");
+                out.seconds(ms);
+                out.text(" before");
+            }
         }
-        Line::Response(status) => format!("response {n}: {status}"),
-    };
-    if *connection != Tokens::default() {
-        detail += &format!(", {connection}");
+        Line::Response(status) => {
+            out.text("response ");
+            out.number((*n).into());
+            out.text(": ");
+            out.number((*status).into());
+        }
     }
-    detail + &promised(promise)
+    if *connection != Tokens::default() {
+        out.text(", ");
+        out.display(connection);
+    }
+    promised(out, promise);
 }
 
 /// What a server promises, behind what else there is.
-pub(super) fn promised(Promise { timeout_s, max }: &Promise) -> String {
-    match (timeout_s, max) {
-        (Some(timeout), Some(max)) => format!(", promises timeout {timeout} s, max {max}"),
-        (Some(timeout), None) => format!(", promises timeout {timeout} s"),
-        (None, Some(max)) => format!(", promises max {max}"),
-        (None, None) => String::new(),
+pub(super) fn promised(out: &mut Vec<u8>, Promise { timeout_s, max }: &Promise) {
+    if let Some(timeout) = timeout_s {
+        out.text(", promises timeout ");
+        out.number((*timeout).into());
+        out.text(" s");
+    }
+    if let Some(max) = max {
+        out.text(if timeout_s.is_some() { ", max " } else { ", promises max " });
+        out.number((*max).into());
     }
 }
 
 /// One sentence for whoever has to act on it.
 pub(super) fn end(
+    out: &mut Vec<u8>,
     End { verdict, errno, probes_sent: _, unanswered: _, age_ms, armed_before_sysctl: _, why, http }: &End,
-) -> String {
-    let dead = if verdict.is_death() { "DEAD, " } else { "" };
-    let told = errno.map_or_else(String::new, |errno| format!("; the application got {errno}"));
-    let age = age_ms.map_or_else(String::new, |ms| format!("; age {}", seconds(i64::try_from(ms).unwrap_or(i64::MAX))));
-    let http = http.as_ref().and_then(|http| http.cause).map_or_else(String::new, |cause| format!(" (HTTP {})", cause.name()));
-    format!("{dead}{}{http}: {}{told}{age}", verdict.name(), escape(why))
+) {
+    out.text(if verdict.is_death() { "DEAD, " } else { "" });
+    out.text(verdict.name());
+    if let Some(cause) = http.as_ref().and_then(|http| http.cause) {
+        out.text(" (HTTP ");
+        out.text(cause.name());
+        out.text(")");
+    }
+    out.text(": ");
+    out.escaped(why);
+    if let Some(errno) = errno {
+        out.text("; the application got ");
+        out.errno(*errno);
+    }
+    if let Some(ms) = age_ms {
+        out.text("; age ");
+        out.seconds(i64::try_from(*ms).unwrap_or(i64::MAX));
+    }
 }
 
-pub(super) fn probe(connection: &Connection, probe: &Probe, hz: u32) -> String {
+pub(super) fn probe(out: &mut Vec<u8>, connection: &Connection, probe: &Probe, hz: u32) {
     let Probe { n, result, next_ms, late_ms, wheel_ms } = probe;
-    let of = connection.settings.map(|settings| settings.probes.value);
-    let what = match result {
+    of(out, *n, connection);
+    out.text(match result {
         Some(ProbeResult::Sent) => "",
         Some(ProbeResult::DroppedLocally) => " dropped on this host, counted all the same",
         Some(ProbeResult::Congested) => " held back by a full queue on this host, not counted",
         None => " with unknown result",
-    };
-    let mut detail = format!(
-        "{} of {}{what}, idle {}",
-        number(*n),
-        number(of),
-        seconds_or_unknown(connection.idle_ms.and_then(|ms| i64::try_from(ms).ok()))
-    );
-    if let Some(next) = next_ms {
-        detail += &format!(", next in {}", seconds(*next));
+    });
+    out.text(", idle ");
+    match connection.idle_ms.and_then(|ms| i64::try_from(ms).ok()) {
+        Some(ms) => out.seconds(ms),
+        None => out.text("unknown"),
     }
-    detail + &lateness(*late_ms, *wheel_ms, hz)
+    if let Some(next) = next_ms {
+        out.text(", next in ");
+        out.seconds(*next);
+    }
+    lateness(out, *late_ms, *wheel_ms, hz);
 }
 
-pub(super) fn timer(timer: &Timer, hz: u32) -> String {
+pub(super) fn timer(out: &mut Vec<u8>, timer: &Timer, hz: u32) {
     let Timer { outcome, next_ms, late_ms, wheel_ms } = timer;
-    let why = match outcome {
+    out.text(match outcome {
         Outcome::DataInFlight => "no probe: data in flight, retransmission rules",
         Outcome::UnsentData => "no probe: unsent data waits (closed window or full queue)",
         Outcome::NotIdle => "no probe: not idle long enough",
         Outcome::SocketBusy => "no probe: a process holds the socket",
         Outcome::KeepaliveOff => "no probe: keepalive is off, or the state has none",
         Outcome::FinWait2 => "an orphan in FIN_WAIT2 became a time-wait: not a keepalive",
-    };
-    let next = match next_ms {
-        Some(next) => format!(", next in {}", seconds(*next)),
-        None => ", not armed again".to_owned(),
-    };
-    format!("{why}{next}{}", lateness(*late_ms, *wheel_ms, hz))
-}
-
-pub(super) fn reset(connection: &Connection, Reset { reason, cause, task }: &Reset) -> String {
-    if cause.is_some() {
-        return "RST sent by the keepalive timer".to_owned();
+    });
+    match next_ms {
+        Some(next) => {
+            out.text(", next in ");
+            out.seconds(*next);
+        }
+        None => out.text(", not armed again"),
     }
-    let by = task.map_or_else(|| ", by the kernel".to_owned(), |task| format!(", by {}", named(task)));
-    let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
-    format!("RST sent by this host{by}, in {}{reason}", connection.state)
+    lateness(out, *late_ms, *wheel_ms, hz);
 }
 
-pub(super) fn lost(Lost { count, place }: Lost) -> String {
+pub(super) fn reset(out: &mut Vec<u8>, connection: &Connection, Reset { reason, cause, task }: &Reset) {
+    if cause.is_some() {
+        return out.text("RST sent by the keepalive timer");
+    }
+    out.text("RST sent by this host, by ");
+    match task {
+        Some(task) => out.task(task),
+        None => out.text("the kernel"),
+    }
+    out.text(", in ");
+    out.state(connection.state);
+    if let Some(reason) = reason {
+        out.text(" (");
+        out.text(reason);
+        out.text(")");
+    }
+}
+
+pub(super) fn lost(out: &mut Vec<u8>, Lost { count, place }: Lost) {
     let (what, remedy) = match place {
         Place::RingBuffer => ("events: the ring buffer was full", "a larger --buffer or a narrower filter helps"),
         Place::SkippedRun => ("runs that the kernel skipped", "another tracer was active on that CPU"),
@@ -220,75 +353,104 @@ pub(super) fn lost(Lost { count, place }: Lost) -> String {
         }
         Place::Reader => ("records that made no sense", "a defect: please report it"),
     };
-    format!("{count} {what} ({remedy})")
+    out.number(count);
+    for text in [" ", what, " (", remedy, ")"] {
+        out.text(text);
+    }
 }
 
 /// What `--wide` adds.
-pub(super) fn facts(connection: &Connection) -> String {
+pub(super) fn facts(out: &mut Vec<u8>, connection: &Connection) {
     let Connection { id, cookie, netns, cgroup, owner, state, settings, .. } = connection;
-    let mut facts = format!("{state} conn {id}");
+    out.state(*state);
+    out.text(" conn ");
+    out.hex(id.0);
     if let Some(cookie) = cookie {
-        facts += &format!(" cookie {cookie}");
+        out.text(" cookie ");
+        out.number(*cookie);
     }
     if let Some(netns) = netns {
-        facts += &format!(" netns {netns}");
+        out.text(" netns ");
+        out.number((*netns).into());
     }
     if let Some(cgroup) = cgroup {
-        facts += &format!(" cgroup {}", escape(cgroup));
+        out.text(" cgroup ");
+        out.escaped(cgroup);
     }
     if let Some(owner) = owner.filter(|owner| owner.holders > 1) {
-        facts += &format!(" held by {} processes", owner.holders);
+        out.text(" held by ");
+        out.number(owner.holders.into());
+        out.text(" processes");
     }
     if let Some(Settings { keepalive, time_s, intvl_s, probes, user_timeout_ms }) = settings {
-        let switch = if *keepalive { "on" } else { "off" };
-        facts += &format!(
-            " keepalive {switch} time {} intvl {} probes {}",
-            sourced(time_s, " s"),
-            sourced(intvl_s, " s"),
-            sourced(probes, "")
-        );
+        out.text(if *keepalive { " keepalive on" } else { " keepalive off" });
+        let probes = Sourced { value: i64::from(probes.value), origin: probes.origin };
+        for (name, value, unit, origin) in [
+            (" time ", i64::from(time_s.value), " s (", time_s.origin),
+            (" intvl ", intvl_s.value.into(), " s (", intvl_s.origin),
+            (" probes ", probes.value, " (", probes.origin),
+        ] {
+            out.text(name);
+            out.signed(value);
+            out.text(unit);
+            out.text(origin.name());
+            out.text(")");
+        }
         if *user_timeout_ms > 0 {
-            facts += &format!(" user timeout {}", seconds((*user_timeout_ms).into()));
+            out.text(" user timeout ");
+            out.seconds((*user_timeout_ms).into());
         }
     }
-    facts
 }
 
-pub(super) fn named(task: Task) -> String {
-    format!("{}[{}]", escape(&task.comm.text()), task.pid)
+/// `2 of 3`, of a round of probes.
+fn of(out: &mut Vec<u8>, n: Option<u32>, connection: &Connection) {
+    number(out, n);
+    out.text(" of ");
+    number(out, connection.settings.map(|settings| settings.probes.value));
 }
 
-fn sourced<T: std::fmt::Display>(sourced: &Sourced<T>, unit: &str) -> String {
-    format!("{}{unit} ({})", sourced.value, sourced.origin.name())
-}
-
-fn number(value: Option<u32>) -> String {
-    value.map_or_else(|| "?".to_owned(), |value| value.to_string())
+fn number(out: &mut Vec<u8>, value: Option<u32>) {
+    match value {
+        Some(value) => out.number(value.into()),
+        None => out.text("?"),
+    }
 }
 
 /// How long after its deadline the timer fired, where somebody would miss that time. What the timer wheel's rounding explains
 /// is in order.
-fn lateness(late_ms: Option<i64>, wheel_ms: Option<i64>, hz: u32) -> String {
-    let Some(late @ 100..) = late_ms else { return String::new() };
-    let Some(wheel) = wheel_ms else { return format!(", {} after its time", seconds(late)) };
+fn lateness(out: &mut Vec<u8>, late_ms: Option<i64>, wheel_ms: Option<i64>, hz: u32) {
+    let Some(late @ 100..) = late_ms else { return };
+    let Some(wheel) = wheel_ms else {
+        out.text(", ");
+        out.seconds(late);
+        return out.text(" after its time");
+    };
     // The wheel turns in the tick, which takes its time.
     let jiffy = i64::from(1000 / hz.max(1));
     if late <= wheel + jiffy {
-        return format!(", timer wheel +{}", seconds(late));
+        out.text(", timer wheel +");
+        return out.seconds(late);
     }
-    format!(", fired {} late (the timer wheel explains {})", seconds(late), seconds(wheel))
+    out.text(", fired ");
+    out.seconds(late);
+    out.text(" late (the timer wheel explains ");
+    out.seconds(wheel);
+    out.text(")");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::append::appended;
 
     #[test]
     fn what_the_timer_wheel_explains_is_not_called_late() {
-        assert_eq!(lateness(Some(776), Some(776), 250), ", timer wheel +0.776 s");
-        assert_eq!(lateness(Some(2052), Some(2048), 250), ", timer wheel +2.052 s");
-        assert_eq!(lateness(Some(2053), Some(2048), 250), ", fired 2.053 s late (the timer wheel explains 2.048 s)");
-        assert_eq!(lateness(Some(99), Some(4), 250), "");
-        assert_eq!(lateness(Some(500), None, 250), ", 0.500 s after its time");
+        let lateness = |late_ms, wheel_ms| appended(|out| lateness(out, late_ms, wheel_ms, 250));
+        assert_eq!(lateness(Some(776), Some(776)), ", timer wheel +0.776 s");
+        assert_eq!(lateness(Some(2052), Some(2048)), ", timer wheel +2.052 s");
+        assert_eq!(lateness(Some(2053), Some(2048)), ", fired 2.053 s late (the timer wheel explains 2.048 s)");
+        assert_eq!(lateness(Some(99), Some(4)), "");
+        assert_eq!(lateness(Some(500), None), ", 0.500 s after its time");
     }
 }

@@ -12,7 +12,7 @@ fn is_harmful(c: char) -> bool {
 }
 
 /// Nearly all text is this.
-fn is_plain(text: &str) -> bool {
+pub(super) fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
@@ -37,6 +37,12 @@ pub(super) fn json_line(out: &mut Vec<u8>, value: &impl Serialize) -> Result<()>
     value.serialize(&mut Serializer::with_formatter(&mut *out, Harmless))?;
     out.push(b'\n');
     Ok(())
+}
+
+/// Appends text as a JSON string that may be shown on a terminal as well.
+pub(super) fn json_text(out: &mut Vec<u8>, text: &str) {
+    // Text can always be serialized, and a Vec takes everything.
+    let _ = text.serialize(&mut Serializer::with_formatter(out, Harmless));
 }
 
 /// JSON as serde writes it, but for what is harmful in strings: that becomes `\uXXXX`, and parses to the same.

@@ -1,4 +1,5 @@
 //! Paper and screen: the only place that writes for people and for other programs.
+mod append;
 mod columns;
 mod detail;
 mod harmless;
@@ -7,6 +8,7 @@ mod listing;
 mod progress;
 pub mod report;
 mod text;
+mod wall;
 
 use std::{
     io::{self, BufWriter, IsTerminal as _, Stdout, Write as _},

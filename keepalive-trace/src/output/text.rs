@@ -1,17 +1,19 @@
 //! Text for people: one header line, then one event a line, in the columns that users of this field know.
-use std::io::{self, Write as _};
+use std::io::Write as _;
 
 use anyhow::Result;
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 
 use super::{
     DIM, Format, Look, PLAIN, RED, YELLOW,
-    columns::{cell, or_dash},
-    detail, escape,
+    append::Append as _,
+    columns::{cell, cell_or_dash},
+    detail,
     report::{self, Clock},
+    wall::{Style, WallClock},
 };
 use crate::model::{
-    event::{Body, Connection, Event, ReplyKind},
+    event::{Body, Event, ReplyKind},
     report::Report,
 };
 
@@ -20,8 +22,8 @@ pub(super) struct Text {
     /// A report comes at the end.
     reports: bool,
     colors: bool,
-    /// The wall clock's time zone, where the wall clock is what was asked for.
-    wall: Option<TimeZone>,
+    /// The wall clock and its time zone, where the time of day was asked for.
+    wall: Option<(WallClock, TimeZone)>,
     started_ns: u64,
     wall_offset_ns: i64,
     /// Jiffies a second.
@@ -37,45 +39,20 @@ impl Format for Text {
                 self.hz = start.hz;
                 self.header(out)
             }
-            Body::Open(connection, open) => self.line(event, Some(connection), "open", &detail::open(connection, open), DIM, out),
-            Body::Owner(connection) => self.line(event, Some(connection), "owner", &detail::owner(connection.owner), DIM, out),
-            Body::Settings(connection, changed) => {
-                let detail = detail::settings(connection.settings.as_ref(), changed);
-                self.line(event, Some(connection), "settings", &detail, "", out)
-            }
-            Body::Probe(connection, probe) => {
-                let color = if probe.n.is_some_and(|n| n > 1) { YELLOW } else { "" };
-                self.line(event, Some(connection), "probe", &detail::probe(connection, probe, self.hz), color, out)
-            }
-            Body::Timer(connection, timer) => {
-                self.line(event, Some(connection), "timer", &detail::timer(timer, self.hz), DIM, out)
-            }
-            Body::Reply(connection, reply) => {
-                let color = if reply.missed > 0 || reply.kind == ReplyKind::Reset { YELLOW } else { "" };
-                self.line(event, Some(connection), "reply", &detail::reply(connection, reply), color, out)
-            }
-            Body::Reset(connection, reset) => {
-                self.line(event, Some(connection), "reset", &detail::reset(connection, reset), "", out)
-            }
-            Body::Http(connection, http) => self.line(event, Some(connection), "http", &detail::http(http), "", out),
-            Body::End(connection, end) => {
-                let color = if end.verdict.is_death() { RED } else { "" };
-                self.line(event, Some(connection), "end", &detail::end(end), color, out)
-            }
-            Body::Namespace(namespace) => self.line(event, None, "netns", &detail::namespace(namespace), "", out),
-            Body::Sysctl(write, following) => {
-                self.line(event, None, "sysctl", &detail::sysctl(write, following.as_ref()), YELLOW, out)
-            }
-            Body::Lost(lost) => self.line(event, None, "lost", &detail::lost(*lost), RED, out),
-            // Where a report follows, it says so itself.
+            // Where a report follows, the report has the totals.
             Body::Stop(_) if self.reports => Ok(()),
             Body::Stop(stop) => report::totals(stop, out),
+            body => {
+                let hz = self.hz;
+                self.line(event, looks(body), out, |out| detail(body, hz, out));
+                Ok(())
+            }
         }
     }
 
     fn report(&mut self, report: &Report, out: &mut Vec<u8>) -> Result<()> {
         let bad = if self.colors { (RED, PLAIN) } else { ("", "") };
-        let clock = self.wall.clone().map_or(Clock::SinceStart, Clock::Wall);
+        let clock = self.wall.as_ref().map_or(Clock::SinceStart, |(_, zone)| Clock::Wall(zone.clone()));
         report::write(report, &clock, bad, out)
     }
 }
@@ -86,7 +63,7 @@ impl Text {
             wide: look.wide,
             reports: look.reports,
             colors,
-            wall: look.wall_clock.then(TimeZone::system),
+            wall: look.wall_clock.then(TimeZone::system).map(|zone| (WallClock::new(Style::TimeOfDay, zone.clone()), zone)),
             started_ns: 0,
             wall_offset_ns: 0,
             hz: 0,
@@ -103,47 +80,80 @@ impl Text {
         )?)
     }
 
-    fn line(
-        &self,
-        event: &Event,
-        connection: Option<&Connection>,
-        name: &str,
-        detail: &str,
-        color: &str,
-        out: &mut Vec<u8>,
-    ) -> Result<()> {
+    fn line(&mut self, event: &Event, (name, color): (&str, &str), out: &mut Vec<u8>, detail: impl FnOnce(&mut Vec<u8>)) {
+        let connection = event.body.connection();
         let (color, plain) = if self.colors && !color.is_empty() { (color, PLAIN) } else { ("", "") };
         let width = self.address_width();
-        out.extend_from_slice(color.as_bytes());
-        cell(out, 12, |out| self.time(event.mono_ns, out))?;
+        out.text(color);
+        cell(out, 12, |out| self.time(event.mono_ns, out));
         let owner = connection.and_then(|connection| connection.owner).map(|owner| owner.task);
-        cell(out, 7, |out| or_dash(out, owner.map(|task| task.pid)))?;
-        cell(out, 15, |out| or_dash(out, owner.as_ref().map(|task| escape(&task.comm.text()).into_owned())))?;
-        cell(out, width, |out| or_dash(out, connection.map(|connection| connection.local)))?;
-        cell(out, width, |out| or_dash(out, connection.map(|connection| connection.remote)))?;
-        cell(out, 8, |out| write!(out, "{name}"))?;
-        out.extend_from_slice(detail.as_bytes());
+        cell_or_dash(out, 7, owner, |out, task| out.number(task.pid.into()));
+        cell_or_dash(out, 15, owner, |out, task| out.comm(&task.comm));
+        cell_or_dash(out, width, connection, |out, connection| out.endpoint(connection.local));
+        cell_or_dash(out, width, connection, |out, connection| out.endpoint(connection.remote));
+        cell(out, 8, |out| out.text(name));
+        detail(out);
         if let Some(connection) = connection.filter(|_| self.wide) {
-            write!(out, "  [{}]", detail::facts(connection))?;
+            out.text("  [");
+            detail::facts(out, connection);
+            out.text("]");
         }
-        Ok(writeln!(out, "{plain}")?)
+        out.text(plain);
+        out.push(b'\n');
     }
 
-    fn time(&self, mono_ns: u64, out: &mut Vec<u8>) -> io::Result<()> {
-        let Some(zone) = &self.wall else {
-            // An event may lie just before the moment at which the start was noted.
-            let us = mono_ns.saturating_sub(self.started_ns) / 1000;
-            return write!(out, "{}.{:06}", us / 1_000_000, us % 1_000_000);
-        };
-        let ns = i128::from(mono_ns) + i128::from(self.wall_offset_ns);
-        match Timestamp::from_nanosecond(ns) {
-            Ok(time) => write!(out, "{}", time.to_zoned(zone.clone()).strftime("%H:%M:%S.%3f")),
-            Err(_) => write!(out, "-"),
+    fn time(&mut self, mono_ns: u64, out: &mut Vec<u8>) {
+        if let Some((wall, _)) = &mut self.wall {
+            return wall.append(mono_ns, self.wall_offset_ns, out);
         }
+        // An event may lie just before the moment at which the start was noted.
+        let us = mono_ns.saturating_sub(self.started_ns) / 1000;
+        out.number(us / 1_000_000);
+        out.push(b'.');
+        out.padded(us % 1_000_000, 6);
     }
 
     fn address_width(&self) -> usize {
         if self.wide { 47 } else { 21 }
+    }
+}
+
+/// An event's name, and its colour.
+fn looks(body: &Body) -> (&'static str, &'static str) {
+    let warning = |is_bad| if is_bad { YELLOW } else { "" };
+    match body {
+        Body::Open(..) => ("open", DIM),
+        Body::Owner(_) => ("owner", DIM),
+        Body::Settings(..) => ("settings", ""),
+        Body::Probe(_, probe) => ("probe", warning(probe.n.is_some_and(|n| n > 1))),
+        Body::Timer(..) => ("timer", DIM),
+        Body::Reply(_, reply) => ("reply", warning(reply.missed > 0 || reply.kind == ReplyKind::Reset)),
+        Body::Reset(..) => ("reset", ""),
+        Body::Http(..) => ("http", ""),
+        Body::End(_, end) => ("end", if end.verdict.is_death() { RED } else { "" }),
+        Body::Namespace(_) => ("netns", ""),
+        Body::Sysctl(..) => ("sysctl", YELLOW),
+        Body::Lost(_) => ("lost", RED),
+        Body::Start(_) | Body::Stop(_) => ("", ""),
+    }
+}
+
+/// The last column.
+fn detail(body: &Body, hz: u32, out: &mut Vec<u8>) {
+    match body {
+        Body::Open(connection, open) => detail::open(out, connection, open),
+        Body::Owner(connection) => detail::owner(out, connection.owner),
+        Body::Settings(connection, changed) => detail::settings(out, connection.settings.as_ref(), changed),
+        Body::Probe(connection, probe) => detail::probe(out, connection, probe, hz),
+        Body::Timer(_, timer) => detail::timer(out, timer, hz),
+        Body::Reply(connection, reply) => detail::reply(out, connection, reply),
+        Body::Reset(connection, reset) => detail::reset(out, connection, reset),
+        Body::Http(_, http) => detail::http(out, http),
+        Body::End(_, end) => detail::end(out, end),
+        Body::Namespace(namespace) => detail::namespace(out, namespace),
+        Body::Sysctl(write, following) => detail::sysctl(out, write, following.as_ref()),
+        Body::Lost(lost) => detail::lost(out, *lost),
+        Body::Start(_) | Body::Stop(_) => {}
     }
 }
 

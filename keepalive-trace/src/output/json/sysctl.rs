@@ -1,120 +1,70 @@
 //! The lines that are about sysctls and not about a connection.
-use serde::Serialize;
-use serde_with::skip_serializing_none;
-
-use super::wall_time;
-use crate::model::{
-    event::Namespace,
-    sysctl::{Deadlines, Following, Sysctls, Write},
+use super::{connection::task, object::Object};
+use crate::{
+    model::{
+        event::Namespace,
+        sysctl::{Deadlines, Following, Sysctls, Write},
+    },
+    output::{append::Append as _, wall::WallClock},
 };
 
-/// Every key of a write, in the order in which it is printed. The key names are the contract.
-#[skip_serializing_none]
-#[derive(Debug, Serialize)]
-pub(super) struct WriteLine {
-    event: &'static str,
-    time: String,
-    mono_ns: u64,
-    name: &'static str,
-    old: i64,
-    new: Option<i64>,
-    errno: Option<String>,
-    netns: u32,
-    task_pid: Option<u32>,
-    task_comm: Option<String>,
-    sockets: Option<u64>,
-    follow_now: Option<u64>,
-    follow_later: Option<u64>,
-    follow_never: Option<u64>,
-    never_socket: Option<u64>,
-    never_off: Option<u64>,
-    nearest_at: Option<String>,
-    median_at: Option<String>,
-    last_at: Option<String>,
-}
-
-/// The same of a namespace.
-#[skip_serializing_none]
-#[derive(Debug, Serialize)]
-pub(super) struct NamespaceLine<'a> {
-    event: &'static str,
-    time: String,
-    mono_ns: u64,
-    netns: u32,
-    host: Option<bool>,
-    name: Option<&'a str>,
-    time_s: i64,
-    intvl_s: i64,
-    probes: u32,
-    sockets: u64,
-    keepalive: u64,
-    follow: u64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    findings: Vec<&'static str>,
-}
-
-pub(super) fn write(write: &Write, following: Option<&Following>, wall_offset_ns: i64) -> WriteLine {
-    let Write { mono_ns, netns, name, old, new, refused, by } = write;
-    let at = |moment: fn(&Deadlines) -> u64| {
-        following.and_then(|following| following.by.as_ref()).map(|by| wall_time(moment(by), wall_offset_ns))
-    };
-    WriteLine {
-        event: "sysctl",
-        time: wall_time(*mono_ns, wall_offset_ns),
-        mono_ns: *mono_ns,
-        name: name.name(),
-        old: *old,
-        new: refused.is_none().then_some(*new),
-        errno: refused.map(|errno| errno.to_string()),
-        netns: *netns,
-        task_pid: by.map(|task| task.pid),
-        task_comm: by.map(|task| task.comm.to_string()),
-        sockets: following.map(|following| following.sockets),
-        follow_now: following.map(|following| following.now),
-        follow_later: following.map(|following| following.later),
-        follow_never: following.map(Following::never),
-        never_socket: following.map(|following| following.never_socket),
-        never_off: following.map(|following| following.never_off),
-        nearest_at: at(|by| by.nearest_ns),
-        median_at: at(|by| by.median_ns),
-        last_at: at(|by| by.last_ns),
+/// A write, behind its time.
+pub(super) fn write(
+    object: &mut Object<'_>,
+    write: &Write,
+    following: Option<&Following>,
+    wall: &mut WallClock,
+    wall_offset_ns: i64,
+) {
+    let Write { mono_ns: _, netns, name, old, new, refused, by } = write;
+    object.name("name", name.name());
+    object.signed("old", *old);
+    match refused {
+        None => object.signed("new", *new),
+        Some(errno) => object.quoted("errno", |out| out.errno(*errno)),
+    }
+    object.number("netns", *netns);
+    task(object, ["task_pid", "task_comm"], by.as_ref());
+    let Some(following) = following else { return };
+    let Following { sockets, now, later, never_socket, never_off, by } = following;
+    object.number("sockets", *sockets);
+    object.number("follow_now", *now);
+    object.number("follow_later", *later);
+    object.number("follow_never", following.never());
+    object.number("never_socket", *never_socket);
+    object.number("never_off", *never_off);
+    let Some(Deadlines { nearest_ns, median_ns, last_ns }) = by else { return };
+    for (key, ns) in [("nearest_at", nearest_ns), ("median_at", median_ns), ("last_at", last_ns)] {
+        object.quoted(key, |out| wall.append(*ns, wall_offset_ns, out));
     }
 }
 
-pub(super) fn namespace(namespace: &Namespace, mono_ns: u64, wall_offset_ns: i64) -> NamespaceLine<'_> {
+/// A namespace, behind its time.
+pub(super) fn namespace(object: &mut Object<'_>, namespace: &Namespace) {
     let Namespace { netns, host, name, sysctls, sockets, keepalive, follow, findings } = namespace;
     let Sysctls { time_s, intvl_s, probes } = *sysctls;
-    NamespaceLine {
-        event: "namespace",
-        time: wall_time(mono_ns, wall_offset_ns),
-        mono_ns,
-        netns: *netns,
-        host: *host,
-        name: name.as_deref(),
-        time_s,
-        intvl_s,
-        probes,
-        sockets: *sockets,
-        keepalive: *keepalive,
-        follow: *follow,
-        findings: findings.iter().map(|finding| finding.name()).collect(),
+    object.number("netns", *netns);
+    if let Some(host) = host {
+        object.flag("host", *host);
     }
+    object.text_if("name", name.as_deref());
+    object.signed("time_s", time_s);
+    object.signed("intvl_s", intvl_s);
+    object.number("probes", probes);
+    object.number("sockets", *sockets);
+    object.number("keepalive", *keepalive);
+    object.number("follow", *follow);
+    object.names("findings", findings.iter().map(|finding| finding.name()));
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{
-        model::event::{Body, Event},
-        output::samples,
-    };
+    use crate::output::{Format as _, json::Json, samples};
 
-    fn printed(event: &Event) -> String {
-        match &event.body {
-            Body::Sysctl(written, following) => serde_json::to_string(&write(written, following.as_ref(), 0)).unwrap(),
-            Body::Namespace(it) => serde_json::to_string(&namespace(it, event.mono_ns, 0)).unwrap(),
-            _ => panic!("{event:?}"),
-        }
+    fn printed(event: &crate::model::event::Event) -> String {
+        let mut out = Vec::new();
+        Json::default().write(event, &mut out).unwrap();
+        String::from_utf8(out).unwrap().trim_end().to_owned()
     }
 
     #[test]

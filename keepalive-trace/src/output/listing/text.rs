@@ -1,5 +1,5 @@
 //! A table for people.
-use std::io::{self, Write as _};
+use std::io::Write as _;
 
 use anyhow::Result;
 
@@ -15,7 +15,8 @@ use crate::{
     },
     output::{
         DIM, Look, PLAIN, YELLOW,
-        columns::{cell, digits, endpoint, seconds},
+        append::Append as _,
+        columns::{cell, cell_or_dash},
         escape,
     },
 };
@@ -72,32 +73,29 @@ impl Format for Text {
         let owner = owner.map(|owner| owner.task);
         let (color, plain) = self.paint(if listens { DIM } else { "" });
         out.extend_from_slice(color.as_bytes());
-        cell(out, 7, |out| number(out, owner.map(|task| task.pid)))?;
-        cell(out, 15, |out| text(out, &owner.as_ref().map_or("-".into(), |task| task.comm.text())))?;
-        cell(out, width, |out| endpoint(out, socket.local))?;
-        cell(out, width, |out| if listens { text(out, "-") } else { endpoint(out, socket.remote) })?;
-        cell(out, 11, |out| match socket.state.name() {
-            Some(name) => text(out, name),
-            None => write!(out, "{}", socket.state),
-        })?;
-        cell(out, 17, |out| keepalive(out, socket.settings.as_ref()))?;
+        cell_or_dash(out, 7, owner, |out, task| out.number(task.pid.into()));
+        cell_or_dash(out, 15, owner, |out, task| out.comm(&task.comm));
+        cell(out, width, |out| out.endpoint(socket.local));
+        cell(out, width, |out| if listens { out.push(b'-') } else { out.endpoint(socket.remote) });
+        cell(out, 11, |out| out.state(socket.state));
+        cell(out, 17, |out| keepalive(out, socket.settings.as_ref()));
         let user_timeout = socket.settings.map(|settings| i64::from(settings.user_timeout_ms)).filter(|ms| *ms > 0);
-        cell(out, 9, |out| time(out, user_timeout))?;
+        cell(out, 9, |out| time(out, user_timeout));
         // Not that of a listener: its children take over what is set, and no timer.
-        cell(out, 10, |out| time(out, timer.map(|timer| timer.left_ms(*hz))))?;
-        cell(out, 10, |out| window(out, *fires))?;
-        cell(out, 3, |out| number(out, socket.probes_out.filter(|_| !listens)))?;
-        cell(out, 10, |out| time(out, socket.idle_ms.filter(|_| !listens).and_then(|ms| i64::try_from(ms).ok())))?;
+        cell(out, 10, |out| time(out, timer.map(|timer| timer.left_ms(*hz))));
+        cell(out, 10, |out| window(out, *fires));
+        cell(out, 3, |out| number(out, socket.probes_out.filter(|_| !listens)));
+        cell(out, 10, |out| time(out, socket.idle_ms.filter(|_| !listens).and_then(|ms| i64::try_from(ms).ok())));
         match detect_ms {
-            _ if listens => write!(out, "-")?,
-            Some(ms) => time(out, Some(*ms))?,
-            None => write!(out, "never")?,
+            _ if listens => out.push(b'-'),
+            Some(ms) => time(out, Some(*ms)),
+            None => out.text("never"),
         }
         if let Some(queued) = queued.filter(|queued| queued.unacked > 0 || queued.unsent > 0) {
             write!(out, "  (no probe while {} unacknowledged, {} unsent)", queued.unacked, queued.unsent)?;
         }
         if self.wide {
-            facts(out, row)?;
+            facts(out, row);
         }
         if !self.advice && !found.is_empty() {
             let (color, plain) = self.paint(YELLOW);
@@ -130,26 +128,22 @@ impl Format for Text {
 }
 
 /// `7200s 75s 9`, what is set on the socket with a star; `off`.
-fn keepalive(out: &mut Vec<u8>, settings: Option<&Settings>) -> io::Result<()> {
-    let Some(Settings { keepalive, time_s, intvl_s, probes, user_timeout_ms: _ }) = settings else { return write!(out, "?") };
+fn keepalive(out: &mut Vec<u8>, settings: Option<&Settings>) {
+    let Some(Settings { keepalive, time_s, intvl_s, probes, user_timeout_ms: _ }) = settings else { return out.text("?") };
     if !keepalive {
-        return write!(out, "off");
+        return out.text("off");
     }
     for (value, unit, star) in [
         (i64::from(time_s.value), "s", star(time_s)),
         (intvl_s.value.into(), "s", star(intvl_s)),
         (probes.value.into(), "", star(probes)),
     ] {
-        if value < 0 {
-            out.push(b'-');
-        }
-        digits(out, value.unsigned_abs());
-        text(out, unit)?;
-        text(out, star)?;
+        out.signed(value);
+        out.text(unit);
+        out.text(star);
         out.push(b' ');
     }
     out.pop();
-    Ok(())
 }
 
 fn star<T>(value: &Sourced<T>) -> &'static str {
@@ -160,54 +154,64 @@ fn star<T>(value: &Sourced<T>) -> &'static str {
 }
 
 /// Milliseconds, as seconds with their unit.
-fn time(out: &mut Vec<u8>, ms: Option<i64>) -> io::Result<()> {
+fn time(out: &mut Vec<u8>, ms: Option<i64>) {
     match ms {
-        Some(ms) => seconds(out, ms),
+        Some(ms) => out.seconds(ms),
         None => out.push(b'-'),
     }
-    Ok(())
 }
 
-fn number(out: &mut Vec<u8>, number: Option<u32>) -> io::Result<()> {
+fn number(out: &mut Vec<u8>, number: Option<u32>) {
     match number {
-        Some(number) => digits(out, number.into()),
+        Some(number) => out.number(number.into()),
         None => out.push(b'-'),
     }
-    Ok(())
-}
-
-/// As it is, but harmless.
-fn text(out: &mut Vec<u8>, text: &str) -> io::Result<()> {
-    out.extend_from_slice(escape(text).as_bytes());
-    Ok(())
 }
 
 /// A window that is narrower than anybody would care is one time.
-fn window(out: &mut Vec<u8>, window: Option<WindowMs>) -> io::Result<()> {
+fn window(out: &mut Vec<u8>, window: Option<WindowMs>) {
     match window {
         Some(WindowMs { earliest_ms, latest_ms }) if latest_ms - earliest_ms > NARROW_MS => {
-            write!(out, "{:.2}..{:.2} s", earliest_ms as f64 / 1000.0, latest_ms as f64 / 1000.0)
+            hundredths(out, earliest_ms);
+            out.text("..");
+            hundredths(out, latest_ms);
+            out.text(" s");
         }
         window => time(out, window.map(|window| window.latest_ms)),
     }
 }
 
+/// Milliseconds, as seconds with two decimals: five milliseconds are rounded up.
+fn hundredths(out: &mut Vec<u8>, ms: i64) {
+    if ms < 0 {
+        out.push(b'-');
+    }
+    let hundredths = ms.unsigned_abs().saturating_add(5) / 10;
+    out.number(hundredths / 100);
+    out.push(b'.');
+    out.padded(hundredths % 100, 2);
+}
+
 /// What `--wide` adds.
-fn facts(out: &mut Vec<u8>, row: &Row) -> io::Result<()> {
+fn facts(out: &mut Vec<u8>, row: &Row) {
     let socket = &row.listed.socket;
     if let Some(netns) = socket.netns {
-        write!(out, "  netns {netns}")?;
+        out.text("  netns ");
+        out.number(netns.into());
     }
     if let Some(cookie) = socket.cookie {
-        write!(out, " cookie {cookie}")?;
+        out.text(" cookie ");
+        out.number(cookie);
     }
     if let Some(cgroup) = &socket.cgroup {
-        write!(out, " cgroup {}", escape(cgroup))?;
+        out.text(" cgroup ");
+        out.escaped(cgroup);
     }
     if let Some(owner) = row.listed.owner.filter(|owner| owner.holders > 1) {
-        write!(out, " held by {} processes", owner.holders)?;
+        out.text(" held by ");
+        out.number(owner.holders.into());
+        out.text(" processes");
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -10,10 +10,14 @@ use crate::{
         history::{Chapter, History, Spoken, Timeline, What},
         http::{Cause, Method},
         report::{Gap, Report, Run, Told},
+        settings::Settings,
         units::{counted, seconds, short},
         verdict::Verdict,
     },
-    output::{detail, escape},
+    output::{
+        append::{Append as _, appended},
+        detail, escape,
+    },
 };
 
 /// So many runs, and so many gaps of a run, are named one by one.
@@ -119,7 +123,7 @@ fn story(
     (bad, plain): (&str, &str),
     out: &mut Vec<u8>,
 ) -> Result<()> {
-    let owner = history.owner().map_or_else(|| "-".to_owned(), |owner| detail::named(owner.task));
+    let owner = history.owner().map_or_else(|| "-".to_owned(), |owner| appended(|out| out.task(&owner.task)));
     let ended = outcome(history);
     let (bad, plain) = if is_loss(history) { (bad, plain) } else { ("", "") };
     let findings = history.http_findings(run.until_ns());
@@ -166,7 +170,7 @@ pub(in crate::output) fn lines(history: &History, run: &Run, clock: &Clock) -> V
         let until = if since(*to_ns) == since(*from_ns) { String::new() } else { format!(", until {}", since(*to_ns)) };
         lines.push((since(*from_ns), format!("{}{until}", chapter(what))));
     }
-    let settings = history.settings().map_or_else(|| "settings unknown".to_owned(), |settings| detail::in_force(&settings));
+    let settings = history.settings().map_or_else(|| "settings unknown".to_owned(), |settings| in_force(&settings));
     let last = if history.verdict.is_some() { "end" } else { "last seen" };
     lines.push((since(history.last_ns), format!("{last}, with {settings}")));
     lines
@@ -191,8 +195,8 @@ pub(in crate::output) fn chapter(what: &What) -> String {
             let dropped = if *dropped > 0 { format!(" ({dropped} dropped on this host)") } else { String::new() };
             let end = match end {
                 None => "none answered".to_owned(),
-                Some(reply) if *probes == 1 => detail::answer(reply),
-                Some(reply) => format!("the last {}", detail::answer(&Reply { missed: 0, ..reply.clone() })),
+                Some(reply) if *probes == 1 => answer(reply),
+                Some(reply) => format!("the last {}", answer(&Reply { missed: 0, ..reply.clone() })),
             };
             let probes = if *probes == 1 { format!("probe 1{of}") } else { format!("probes 1 to {probes}{of}") };
             format!("{probes}{dropped}, {end}")
@@ -204,9 +208,9 @@ pub(in crate::output) fn chapter(what: &What) -> String {
             format!("timer sent nothing: {}, {}", outcome.name(), counted((*times).into(), "time"))
         }
         What::Settings { to, by, via } => {
-            let to = to.map_or_else(|| "unknown".to_owned(), |settings| detail::in_force(&settings));
+            let to = to.map_or_else(|| "unknown".to_owned(), |settings| in_force(&settings));
             let late = if matches!(via, Some(Via::Sysctl { .. })) { "armed-before-sysctl: now " } else { "settings: " };
-            format!("{late}{to}{}", detail::changed(*by, *via))
+            format!("{late}{to}{}", appended(|out| detail::changed(out, by.as_ref(), *via)))
         }
         What::Http(spoken) => self::spoken(spoken),
     }
@@ -228,7 +232,15 @@ fn spoken(Spoken { idle_before_ms, requests, responses, method, status, promise 
     };
     let idle =
         idle_before_ms.filter(|ms| *ms >= 1000).map_or_else(String::new, |ms| format!(", idle {} before", seconds(ms as i64)));
-    format!("HTTP: {what}{}{idle}", detail::promised(promise))
+    format!("HTTP: {what}{}{idle}", appended(|out| detail::promised(out, promise)))
+}
+
+fn in_force(settings: &Settings) -> String {
+    appended(|out| detail::in_force(out, settings))
+}
+
+fn answer(reply: &Reply) -> String {
+    appended(|out| detail::answer(out, reply))
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use crate::{
         verdict::Verdict,
     },
     output::{
-        detail, escape,
+        append::{Append as _, appended},
+        escape,
         report::{Clock, text},
     },
 };
@@ -141,7 +142,7 @@ fn facts(history: &History, owner: Option<Owner>, cgroup: Option<&str>) -> Strin
         facts += &format!(", held by {} processes", owner.holders);
     }
     if let Some(owner) = owner {
-        facts += &format!(", owner {}", detail::named(owner.task));
+        facts += &format!(", owner {}", appended(|out| out.task(&owner.task)));
     }
     if let Some(cgroup) = cgroup {
         facts += &format!(", cgroup {}", escape(cgroup));
