@@ -2,7 +2,8 @@
 //!
 //! `bench kernel` is about a connection's life under the tracer, `bench sockets` about a listing of many connections, `bench http` about
 //! requests through nginx. `bench report FOLDER
-//! TRACER [TSHARK]` is about a recording of many events, on any machine. The others are parts that this program gives to copies of itself.
+//! TRACER [TSHARK]` is about a recording of many events, on any machine. `bench sinks FORMAT PASSES` is the work that callgrind counts per
+//! event of text, JSON and recordings. The others are parts that this program gives to copies of itself.
 #![expect(clippy::print_stdout, reason = "a benchmark reports to whoever started it")]
 
 mod beat;
@@ -11,6 +12,7 @@ mod crowd;
 mod http;
 mod kernel;
 mod report;
+mod sinks;
 mod sockets;
 
 use std::{env, path::Path, process::ExitCode};
@@ -40,9 +42,10 @@ fn run() -> Result<()> {
             ensure!(fine, "a goal of memory was missed");
             Ok(())
         }
+        ["sinks", format, passes] => sinks::run(format, passes.parse()?),
         [report::WRITE, folder] => report::write(Path::new(folder)),
         [crowd::PART, place, pairs] => crowd::hold(place.parse()?, pairs.parse()?),
         [beat::BUSY, instructions] => beat::be_busy(instructions.parse()?),
-        _ => bail!("usage: bench kernel|sockets|http|report, not {words:?}"),
+        _ => bail!("usage: bench kernel|sockets|http|report|sinks, not {words:?}"),
     }
 }
