@@ -259,8 +259,7 @@ fn ended<F: Fields>(sk: F, from: u8, end: End) {
         }
         // Where a process gives up or aborts, it is the one that runs. An error comes in whatever task is there; then the
         // process that sent the FIN is known, or the one that had connected.
-        let by_process =
-            matches!(from, state::SYN_SENT | state::ESTABLISHED | state::CLOSE_WAIT) && record.err == 0 && !in_timer;
+        let by_process = matches!(from, state::SYN_SENT | state::ESTABLISHED | state::CLOSE_WAIT) && record.err == 0 && !in_timer;
         if by_process {
             sign(record, current_process());
             if sk.is_unaccepted() && conn.marks & mark::ACCEPTED == 0 {
@@ -277,10 +276,14 @@ fn ended<F: Fields>(sk: F, from: u8, end: End) {
 /// Counts an orderly end of which no record is made.
 #[inline(always)]
 fn count_end<F: Fields>(sk: F, verdict: u32) {
-    let key = EndKey { cgroup: sk.cgroup_id().unwrap_or(0), verdict, reserved: 0 };
-    if ENDS.get_ptr_mut(key).is_none() {
-        // Another CPU may have made it meanwhile.
-        let _ = ENDS.insert(key, 0, BPF_NOEXIST);
+    let mut key = EndKey { cgroup: sk.cgroup_id().unwrap_or(0), verdict, reserved: 0 };
+    if let Some(value) = ENDS.get_ptr_mut(key) {
+        return add_one(value);
+    }
+    // Another CPU may make it meanwhile.
+    if ENDS.insert(key, 0, BPF_NOEXIST).is_err() && ENDS.get_ptr_mut(key).is_none() {
+        // No more room: the loader has made an entry for all others.
+        key.cgroup = 0;
     }
     match ENDS.get_ptr_mut(key) {
         Some(value) => add_one(value),

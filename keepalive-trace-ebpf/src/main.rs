@@ -44,8 +44,7 @@ mod programs {
     use aya_ebpf::{
         macros::{btf_tracepoint, cgroup_skb, fentry, fexit, kprobe, kretprobe, raw_tracepoint},
         programs::{
-            BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext,
-            SkBuffContext,
+            BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext, SkBuffContext,
         },
     };
 

@@ -2,8 +2,8 @@
 use keepalive_trace_ebpf::kind;
 
 use crate::{
-    maps::{WAITING, config},
     fields::Copied,
+    maps::{WAITING, config},
     sock::{Head, Sock},
     tell::emit_of,
 };

@@ -152,7 +152,7 @@ pub fn exit(ctx: &impl EbpfContext) {
             run.record.kind = kind::TIMER;
             run.record.outcome = passed(run, sock);
             // Nothing has happened, unless the timer follows a new setting.
-            if !is_told(sock.address()) && !sysctls_were_written() {
+            if is_healthy(&run.record) && !is_told(sock.address()) && !sysctls_were_written() {
                 return;
             }
         }
@@ -163,6 +163,12 @@ pub fn exit(ctx: &impl EbpfContext) {
     // Against the same reading of the clock as all else in the record, which a nested call may have taken anew.
     run.record.late = run.record.jiffies.wrapping_sub(run.expires).cast_signed();
     emit(|record| *record = run.record);
+}
+
+/// Whether the timer found the peer well: it was heard within the last second, or the connection was not idle long enough.
+#[inline(always)]
+fn is_healthy(record: &Record) -> bool {
+    record.outcome == outcome::NOT_IDLE || record.ack_age.min(record.data_age) < config!(hz)
 }
 
 /// Whether the run sent a probe though the call that sends it was not seen.

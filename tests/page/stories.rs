@@ -10,7 +10,7 @@ use keepalive_trace::model::{
     history::History,
     ledger::Ledger,
     owner::{Comm, Owner, Task},
-    report::{Gap, Report, Run, Told},
+    report::{Gap, Report, Run, Told, Totals},
     settings::{Origin, Settings, Sourced},
     state::State,
     verdict::Verdict,
@@ -158,7 +158,7 @@ pub fn of_everything() -> Report {
         worst.offer(rank, || Told { run, history, cgroup: Some("/system.slice/app.service".into()) });
     }
     verdicts.extend([(Verdict::PeerClose, 61), (Verdict::LocalClose, 148), (Verdict::NeverEstablished, 4)]);
-    let mut report = Report::new(runs, 0, verdicts, BTreeMap::new(), worst);
+    let mut report = Report::new(runs, Totals { verdicts, ..Totals::default() }, worst);
     report.connections = report.verdicts.values().sum::<u64>() + 96;
     report.fine = 301;
     report
@@ -178,7 +178,7 @@ pub fn many(count: u64) -> Report {
         }
         worst.offer(Rank::of(&history, WALL_NS), || Told { run: 0, history, cgroup: None });
     }
-    Report::new(vec![run("db1", "6.18.15", Vec::new(), 0)], count, verdicts, BTreeMap::new(), worst)
+    Report::new(vec![run("db1", "6.18.15", Vec::new(), 0)], Totals { connections: count, verdicts, ..Totals::default() }, worst)
 }
 
 /// A task's name that would like to be more than a name.
@@ -195,7 +195,8 @@ pub fn hostile() -> Report {
     }
     let gap = Gap::Damaged { file: "<img src=x>".to_owned(), at_byte: 9, why: "\u{202e}".to_owned() };
     let run = run("<b onclick=alert(4)>\u{1b}", "6.1'\"&", vec![gap], 0);
-    Report::new(vec![run], 4, BTreeMap::from([(Verdict::KeepaliveTimeout, 4)]), BTreeMap::new(), worst)
+    let verdicts = BTreeMap::from([(Verdict::KeepaliveTimeout, 4)]);
+    Report::new(vec![run], Totals { connections: 4, verdicts, ..Totals::default() }, worst)
 }
 
 fn lives() -> Vec<History> {

@@ -95,6 +95,9 @@ impl Session<'_> {
         let mut stream = Stream::open(&mut probes, Reader { hz, reasons: layout.reset_reasons, cgroups: Cgroups::mounted() })?;
 
         let mut tracker = Tracker::new(hz, self.max_connections, self.args.owners());
+        if self.quiet {
+            tracker.keep_quiet();
+        }
         let look = self.look.map(|look| Look { reports: self.histories.is_some(), ..look });
         let mut sinks = Sinks::new(start(hz, Some(probes.attach)), look, self.shows, self.count)?;
         if let Some(plan) = &self.record {

@@ -26,7 +26,8 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
         kernel: &args.kernel,
         exact_replies: args.rtt,
         http: args.http,
-        quiet: false,
+        // The kernel side knows no owners, and counts by none.
+        quiet: !args.all && !args.http && args.filters.owners().wants(None),
         max_connections: args.max_connections as usize,
         shows: &|_| true,
         opening: &|_| Ok(Vec::new()),

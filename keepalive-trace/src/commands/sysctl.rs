@@ -65,7 +65,7 @@ fn shows(event: &Event) -> bool {
     match &event.body {
         Body::Settings(_, changed) => matches!(changed.via, Some(Via::Sysctl { .. })),
         Body::End(_, end) => end.armed_before_sysctl,
-        Body::Start(_) | Body::Namespace(_) | Body::Sysctl(..) | Body::Lost(_) | Body::Stop(_) => true,
+        Body::Start(_) | Body::Namespace(_) | Body::Sysctl(..) | Body::Uneventful(_) | Body::Lost(_) | Body::Stop(_) => true,
         Body::Open(..)
         | Body::Owner(_)
         | Body::Probe(..)

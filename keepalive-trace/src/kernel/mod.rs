@@ -3,6 +3,7 @@ pub mod btf;
 pub mod cgroups;
 pub mod check;
 mod descriptor;
+mod ends;
 pub mod facts;
 pub mod filters;
 mod greeting;

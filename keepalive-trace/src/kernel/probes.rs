@@ -91,6 +91,8 @@ pub struct Probes {
     pub attach: Attach,
     /// Counters of the calls of the functions that events come from, where the kernel does not count what it skips.
     pub hits: Vec<Hits>,
+    /// Orderly ends are only counted.
+    pub quiet: bool,
     /// What this run does without, and why.
     pub without: Option<String>,
     /// Those of [`WALKERS`] that this kernel can load.
@@ -173,7 +175,8 @@ impl Probes {
             .map_err(|error| explain(errno(&error), anyhow!(error), "load the eBPF maps"))?;
         options.filters.install(&mut ebpf)?;
 
-        let mut probes = Self { ebpf, attach, hits: Vec::new(), without: None, walkers: Vec::new(), links: Vec::new() };
+        let mut probes =
+            Self { ebpf, attach, quiet: options.quiet, hits: Vec::new(), without: None, walkers: Vec::new(), links: Vec::new() };
         probes.load_walkers(btf);
         Ok(probes)
     }

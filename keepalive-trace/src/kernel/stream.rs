@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::{
+    ends::Ends,
     facts,
     greeting::Greetings,
     http::{Heads, Passing},
@@ -60,6 +61,8 @@ pub struct Stream {
     http: Option<Http>,
     reader: Reader,
     losses: Losses,
+    /// In quiet mode.
+    ends: Option<Ends>,
     owners: Owners,
     awake_until: Instant,
     next_losses: Instant,
@@ -86,6 +89,7 @@ impl Stream {
             http,
             reader,
             losses: Losses::watch(&mut probes.ebpf, std::mem::take(&mut probes.hits))?,
+            ends: if probes.quiet { Some(Ends::watch(&mut probes.ebpf)?) } else { None },
             owners: Owners::default(),
             awake_until: Instant::now() + AWAKE,
             next_losses: Instant::now() + LOSSES,
@@ -194,6 +198,9 @@ impl Stream {
             return Ok(Flow::More);
         }
         self.next_losses = Instant::now() + IDLE_LOSSES;
+        if self.tell_ends(&mut sink)? == Flow::Enough {
+            return Ok(Flow::Enough);
+        }
         self.tell_losses(tracker, sink)
     }
 
@@ -222,6 +229,7 @@ impl Stream {
     pub fn finish(&mut self, tracker: &mut Tracker, mut sink: impl FnMut(&Event) -> Result<Flow>) -> Result<()> {
         tracker.settle(u64::MAX, &mut self.events);
         self.hand_over(&mut sink)?;
+        self.tell_ends(&mut sink)?;
         self.tell_losses(tracker, sink)?;
         Ok(())
     }
@@ -333,6 +341,17 @@ impl Stream {
         let mut flow = Flow::More;
         for event in self.events.drain(..) {
             flow = sink(&event)?;
+        }
+        Ok(flow)
+    }
+
+    /// Hands over how many connections ended in order since the last time, in quiet mode. Where some did, more are expected soon.
+    fn tell_ends(&mut self, sink: &mut impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {
+        let Some(ends) = &mut self.ends else { return Ok(Flow::More) };
+        let mut flow = Flow::More;
+        for ended in ends.take(&mut self.reader.cgroups)? {
+            self.next_losses = self.next_losses.min(Instant::now() + LOSSES);
+            flow = sink(&Event { mono_ns: facts::mono_ns(), body: Body::Uneventful(ended) })?;
         }
         Ok(flow)
     }

@@ -10,7 +10,7 @@ use super::{
     event::{Body, ConnId, Event, Start},
     http::Cause,
     ledger::Ledger,
-    report::{Gap, Report, Run, Told},
+    report::{Gap, Report, Run, Told, Totals},
     verdict::Verdict,
     worst::{Rank, Worst},
 };
@@ -50,6 +50,7 @@ pub struct Book {
     /// Those that have ended, the oldest first.
     ended: VecDeque<(u64, ConnId)>,
     connections: u64,
+    uneventful: u64,
     verdicts: BTreeMap<Verdict, u64>,
     causes: BTreeMap<Cause, u64>,
     worst: Worst<Told>,
@@ -63,6 +64,7 @@ impl Book {
             living: Living::default(),
             ended: VecDeque::new(),
             connections: 0,
+            uneventful: 0,
             verdicts: BTreeMap::new(),
             causes: BTreeMap::new(),
             worst: Worst::new(all, limit),
@@ -108,6 +110,16 @@ impl Book {
     fn apply(&mut self, event: &Event, nth: Option<usize>) {
         let Some(run) = self.runs.last_mut() else { return };
         run.ledger.note(event);
+        if let Body::Uneventful(ended) = &event.body {
+            let at = event.mono_ns;
+            if self.choice.uneventful(&run.start.host, ended) && self.choice.overlaps(at, at, run.start.wall_offset_ns) {
+                self.connections = self.connections.saturating_add(ended.count);
+                self.uneventful = self.uneventful.saturating_add(ended.count);
+                let all = self.verdicts.entry(ended.verdict).or_default();
+                *all = all.saturating_add(ended.count);
+            }
+            return;
+        }
         let Some(connection) = event.body.connection() else { return };
         // These come after an end too.
         let is_late = matches!(event.body, Body::Reset(..) | Body::Owner(_));
@@ -135,8 +147,8 @@ impl Book {
     }
 
     pub fn report(self) -> Report {
-        let Self { runs, connections, verdicts, causes, worst, .. } = self;
-        Report::new(runs, connections, verdicts, causes, worst)
+        let Self { runs, connections, uneventful, verdicts, causes, worst, .. } = self;
+        Report::new(runs, Totals { connections, uneventful, verdicts, causes }, worst)
     }
 
     /// Nothing more is to come of it.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::{
-    event::{Body, ConnId, Connection, Event, Family},
+    event::{Body, ConnId, Connection, Event, Family, Uneventful},
     history::History,
     owner::{Owners, Task},
     selection::PortRange,
@@ -87,10 +87,6 @@ impl Choice {
     pub fn connection(&self, subject: &Subject) -> bool {
         let port = |ports: &[PortRange], port: u16| any(ports, |range| (range.first..=range.last).contains(&port));
         let address = |blocks: &[IpNet], address: SocketAddr| any(blocks, |block| block.contains(&address.ip()));
-        let below = |path: &str, folder: &String| {
-            let folder = folder.trim_end_matches('/');
-            path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
         any(&self.connections, |id| *id == subject.id)
             && self.owners.wants(subject.task.as_ref())
             && port(&self.local_ports, subject.local.port())
@@ -99,7 +95,42 @@ impl Choice {
             && address(&self.remote_addresses, subject.remote)
             && self.family.is_none_or(|family| family == subject.family)
             && any(&self.netns, |netns| Some(*netns) == subject.netns)
-            && any(&self.cgroups, |folder| subject.cgroup.is_some_and(|path| below(path, folder)))
+            && self.cgroup(subject.cgroup)
+    }
+
+    /// Whether connections that ended like this on a host, of which nothing else is known, are selected.
+    pub fn uneventful(&self, host: &str, ended: &Uneventful) -> bool {
+        let Uneventful { verdict, cgroup, count: _ } = ended;
+        let Self {
+            connections,
+            owners,
+            local_ports,
+            remote_ports,
+            local_addresses,
+            remote_addresses,
+            family,
+            netns,
+            cgroups: _,
+            hosts: _,
+            verdicts: _,
+            since_ns: _,
+            until_ns: _,
+        } = self;
+        let by_tuple = !connections.is_empty()
+            || !owners.wants(None)
+            || [local_ports, remote_ports].iter().any(|ports| !ports.is_empty())
+            || [local_addresses, remote_addresses].iter().any(|blocks| !blocks.is_empty())
+            || family.is_some()
+            || !netns.is_empty();
+        !by_tuple && self.host(host) && self.verdict(Some(*verdict)) && self.cgroup(cgroup.as_deref())
+    }
+
+    fn cgroup(&self, path: Option<&str>) -> bool {
+        let below = |path: &str, folder: &String| {
+            let folder = folder.trim_end_matches('/');
+            path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        any(&self.cgroups, |folder| path.is_some_and(|path| below(path, folder)))
     }
 
     /// Whether something of a run, between these moments of CLOCK_MONOTONIC, lies in the time that is wanted.

@@ -13,7 +13,7 @@ use super::{
 
 mod run;
 
-pub use run::{Attach, Lost, Namespace, Place, Start, Stop};
+pub use run::{Attach, Lost, Namespace, Place, Start, Stop, Uneventful};
 
 /// One event, at a moment of CLOCK_MONOTONIC.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub enum Body {
     Namespace(Namespace),
     /// Somebody wrote a keepalive sysctl; and what that means for the connections there, where it was counted.
     Sysctl(Write, Option<Following>),
+    /// Connections on which nothing happened ended in order, and no other event tells of them.
+    Uneventful(Uneventful),
     /// Events are missing.
     Lost(Lost),
     /// The run ended: always the last event.
@@ -73,7 +75,7 @@ impl Body {
             | Self::Reset(connection, _)
             | Self::Http(connection, _)
             | Self::End(connection, _) => Some(connection),
-            Self::Start(_) | Self::Namespace(_) | Self::Sysctl(..) | Self::Lost(_) | Self::Stop(_) => None,
+            Self::Start(_) | Self::Namespace(_) | Self::Sysctl(..) | Self::Uneventful(_) | Self::Lost(_) | Self::Stop(_) => None,
         }
     }
 }

@@ -20,6 +20,9 @@ use packed::{PackedMicros, PackedOwner, PackedSettings};
 use story::{Calm, Round, Story};
 pub use story::{Chapter, Spoken, Timeline, What};
 
+/// A peer that was heard so recently is well, milliseconds.
+const WELL_MS: u64 = 1000;
+
 /// One connection's story. Small, since there may be a million; and what events change comes first, so that it is in few places.
 #[derive(Clone, Debug)]
 #[repr(C)]
@@ -273,8 +276,10 @@ impl History {
                 self.follow(connection);
                 self.probe(at, probe);
             }
-            // That the timer comes too early after other traffic is the rule, and no news.
+            // That the timer comes too early after other traffic is the rule, and no news; and so is data on its way to a peer
+            // that was heard within the last second.
             Body::Timer(_, Timer { outcome: Outcome::NotIdle, .. }) => {}
+            Body::Timer(..) if connection.idle_ms.is_some_and(|idle| idle < WELL_MS) => {}
             Body::Timer(_, timer) => self.again(at, What::Silent { outcome: timer.outcome, times: 1 }),
             Body::Reply(_, reply) => {
                 self.tally.answered();
@@ -298,6 +303,7 @@ impl History {
             | Body::Start(_)
             | Body::Namespace(_)
             | Body::Sysctl(..)
+            | Body::Uneventful(_)
             | Body::Lost(_)
             | Body::Stop(_) => {}
         }

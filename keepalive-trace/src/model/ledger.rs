@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    event::{Body, Event, Place, Stop},
+    event::{Body, Event, Place, Stop, Uneventful},
     http::Cause,
     verdict::Verdict,
 };
@@ -15,6 +15,8 @@ pub struct Ledger {
     pub lost: BTreeMap<Place, u64>,
     pub connections: u64,
     pub verdicts: BTreeMap<Verdict, u64>,
+    /// Of the connections, those that ended in order with nothing to report.
+    pub uneventful: u64,
     /// What HTTP had to do with that.
     pub causes: BTreeMap<Cause, u64>,
     /// When the first and the last event came, nanoseconds of CLOCK_MONOTONIC.
@@ -34,6 +36,12 @@ impl Ledger {
                 *all = all.saturating_add(lost.count);
             }
             Body::Open(..) => self.connections += 1,
+            Body::Uneventful(Uneventful { verdict, cgroup: _, count }) => {
+                self.connections = self.connections.saturating_add(*count);
+                let all = self.verdicts.entry(*verdict).or_default();
+                *all = all.saturating_add(*count);
+                self.uneventful = self.uneventful.saturating_add(*count);
+            }
             Body::End(_, end) => {
                 *self.verdicts.entry(end.verdict).or_default() += 1;
                 let cause = end.http.as_ref().and_then(|http| http.cause);
@@ -55,6 +63,12 @@ impl Ledger {
 
     /// The last event of a run of which so many events were shown.
     pub fn stop(&self, shown: u64) -> Stop {
-        Stop { events: shown, lost: self.lost(), connections: self.connections, verdicts: self.verdicts.clone() }
+        Stop {
+            events: shown,
+            lost: self.lost(),
+            connections: self.connections,
+            uneventful: self.uneventful,
+            verdicts: self.verdicts.clone(),
+        }
     }
 }

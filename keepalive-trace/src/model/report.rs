@@ -56,6 +56,17 @@ pub struct Told {
     pub cgroup: Option<Arc<str>>,
 }
 
+/// How many connections were selected, and how they ended.
+#[derive(Debug, Default)]
+pub struct Totals {
+    pub connections: u64,
+    /// Of these, those that ended in order with nothing to report.
+    pub uneventful: u64,
+    pub verdicts: BTreeMap<Verdict, u64>,
+    /// What HTTP had to do with that.
+    pub causes: BTreeMap<Cause, u64>,
+}
+
 /// Everything that is told in the end.
 #[derive(Debug)]
 pub struct Report {
@@ -81,18 +92,13 @@ impl Report {
             let told = || Told { run: 0, history: history.clone(), cgroup };
             worst.offer(Rank::of(history, run.start.wall_offset_ns), told);
         }
-        let (connections, verdicts, causes) = (run.ledger.connections, run.ledger.verdicts.clone(), run.ledger.causes.clone());
-        Self::new(vec![run], connections, verdicts, causes, worst)
+        let Ledger { connections, uneventful, verdicts, causes, .. } = run.ledger.clone();
+        Self::new(vec![run], Totals { connections, uneventful, verdicts, causes }, worst)
     }
 
-    pub fn new(
-        runs: Vec<Run>,
-        connections: u64,
-        verdicts: BTreeMap<Verdict, u64>,
-        causes: BTreeMap<Cause, u64>,
-        worst: Worst<Told>,
-    ) -> Self {
-        let (more, fine) = (worst.more, worst.fine);
+    pub fn new(runs: Vec<Run>, totals: Totals, worst: Worst<Told>) -> Self {
+        let Totals { connections, uneventful, verdicts, causes } = totals;
+        let (more, fine) = (worst.more, worst.fine.saturating_add(uneventful));
         Self { runs, connections, verdicts, causes, histories: worst.into_sorted(), more, fine }
     }
 

@@ -185,7 +185,8 @@ fn followed() -> Event {
 /// A whole run.
 pub fn all() -> Vec<Event> {
     let lost = Event { mono_ns: 7 * SECOND + 7, body: Body::Lost(Lost { count: 7, place: Place::RingBuffer }) };
-    let stop = Stop { events: 4, lost: 7, connections: 1, verdicts: BTreeMap::from([(Verdict::KeepaliveTimeout, 1)]) };
+    let stop =
+        Stop { events: 4, lost: 7, connections: 1, uneventful: 0, verdicts: BTreeMap::from([(Verdict::KeepaliveTimeout, 1)]) };
     let stop = Event { mono_ns: 8 * SECOND + 7, body: Body::Stop(stop) };
     let [write, refused] = writes();
     let [request, response] = http();

@@ -57,10 +57,10 @@ pub struct Clock {
 pub enum What {
     /// It was there when the run began.
     Snapshot,
-    /// `connect()` succeeded: SYN_SENT became ESTABLISHED.
-    Connected { connect_us: Option<u64>, opener: Option<Task> },
-    /// `accept()` gave it to a process.
-    Accepted { by: Option<Task> },
+    /// `connect()` succeeded: SYN_SENT became ESTABLISHED. `late`: long before, and only now something happens on it.
+    Connected { connect_us: Option<u64>, opener: Option<Task>, late: bool },
+    /// `accept()` gave it to a process. `late`: likewise.
+    Accepted { by: Option<Task>, late: bool },
     /// `setsockopt()` succeeded; the socket's settings are those that hold now.
     Set { by: Option<Task> },
     /// `tcp_keepalive_timer` called `tcp_write_wakeup`.
@@ -166,10 +166,15 @@ impl What {
         }
     }
 
+    /// Whether it tells of a time long before.
+    pub fn is_late(&self) -> bool {
+        matches!(self, Self::Connected { late: true, .. } | Self::Accepted { late: true, .. })
+    }
+
     /// The process that can be taken for the socket's owner, since it did what only a holder does.
     pub fn holder(&self) -> Option<Owner> {
         match self {
-            Self::Connected { opener: task, .. } | Self::Accepted { by: task } => task.map(Owner::alone),
+            Self::Connected { opener: task, .. } | Self::Accepted { by: task, .. } => task.map(Owner::alone),
             _ => None,
         }
     }

@@ -49,6 +49,8 @@ pub struct Tracker {
     cgroups: Names,
     /// Who holds sockets that are about to be seen for the first time, by socket.
     expected: Vec<Holding>,
+    /// Connections on which nothing happens are not told: the kernel side tells of one when something does.
+    quiet: bool,
     /// What is seen now are the connections that are there already, and what happens to them meanwhile.
     looking_around: bool,
     /// Connections that are closed and not yet judged, the oldest first.
@@ -91,6 +93,7 @@ impl Tracker {
             table,
             cgroups: Names::default(),
             expected: Vec::new(),
+            quiet: false,
             looking_around: false,
             unsettled: VecDeque::new(),
             writes: Writes::default(),
@@ -100,11 +103,19 @@ impl Tracker {
         }
     }
 
+    /// The kernel side is in quiet mode: connections that are there already are told when something happens on them, too.
+    pub fn keep_quiet(&mut self) {
+        self.quiet = true;
+    }
+
     /// Takes in what was seen; appends what there is to tell. Sightings come in the order of their times.
     pub fn see(&mut self, sighting: &Sighting, out: &mut Vec<Event>) {
         self.settle(sighting.mono_ns, out);
         let Some(slot) = self.connection(sighting, out) else { return };
         let at = sighting.mono_ns;
+        if self.quiet && sighting.what == What::Snapshot {
+            return;
+        }
         self.introduce(slot, at, &sighting.socket, out);
         let entry = self.table.get_mut(slot);
         let reply = entry.life.answer(sighting, &entry.history, self.hz);
@@ -204,6 +215,8 @@ impl Tracker {
                 if self.is_late(slot, sighting) {
                     return self.last_words(slot, sighting, out);
                 }
+            } else if what.is_late() && !self.table.get(slot).told {
+                return Some(self.adopt(slot, sighting, out));
             } else if !matches!(what, What::Connected { .. }) || self.table.get(slot).state == State::SYN_SENT {
                 self.table.get_mut(slot).state = socket.state;
                 self.own(slot, what.holder(), *mono_ns, socket, out);
@@ -220,6 +233,18 @@ impl Tracker {
             return None;
         }
         Some(self.open(sighting, out))
+    }
+
+    /// In quiet mode: something happens on a connection that a walk has found. What the walk has seen of its settings stays, so
+    /// that a change since then shows.
+    fn adopt(&mut self, before: Slot, sighting: &Sighting, out: &mut Vec<Event>) -> Slot {
+        let found = self.table.get_mut(before);
+        let (settings, stale) = (found.history.settings(), std::mem::take(&mut found.stale));
+        self.table.end(before);
+        let socket = Socket { settings: settings.or(sighting.socket.settings), ..sighting.socket.clone() };
+        let slot = self.open(&Sighting { socket, ..sighting.clone() }, out);
+        self.table.get_mut(slot).stale = stale;
+        slot
     }
 
     fn open(&mut self, sighting: &Sighting, out: &mut Vec<Event>) -> Slot {
@@ -250,7 +275,8 @@ impl Tracker {
             self.settle_slot(slot, out);
         }
         let (history, event) = opened(first, *mono_ns, Open { how, connect_us });
-        let told = self.wanted.wants(history.owner().as_ref().map(|owner| &owner.task));
+        let is_there_already = how == How::Snapshot && self.quiet;
+        let told = !is_there_already && self.wanted.wants(history.owner().as_ref().map(|owner| &owner.task));
         let cgroup = socket.cgroup.as_ref().map_or(0, |path| self.cgroups.number(path));
         let entry = Entry { history, life: Life::default(), cgroup, state: socket.state, told, stale: Stale::default() };
         let (slot, evicted) = self.table.insert(socket.address, entry);
@@ -274,6 +300,7 @@ impl Tracker {
             return;
         }
         let known = Open { how: history.how, connect_us: history.connect_us().map(u64::from) };
+        let at_ns = if self.quiet { history.opened_ns } else { at_ns };
         let first = Connection {
             settings: history.settings(),
             probes_out: Some(history.tally.pending),
@@ -314,7 +341,13 @@ impl Tracker {
 
     /// The one end that a connection has.
     fn finish(&mut self, slot: Slot, at_ns: u64, socket: &Socket, closed: &Closed, out: &mut Vec<Event>) {
-        if self.table.get(slot).history.verdict.is_some() {
+        let entry = self.table.get(slot);
+        if entry.history.verdict.is_some() {
+            return;
+        }
+        if self.quiet && !entry.told && closed.from == State::default() {
+            // Its end was one of those that are only counted.
+            self.table.end(slot);
             return;
         }
         self.introduce(slot, at_ns, socket, out);

@@ -15,7 +15,7 @@ use super::{
     wall::{Style, WallClock},
 };
 use crate::model::{
-    event::{Attach, Body, Event, Lost, Start, Stop},
+    event::{Attach, Body, Event, Lost, Start, Stop, Uneventful},
     http::{Finding, Findings},
     settings::Settings,
     sysctl::Sysctls,
@@ -57,6 +57,13 @@ impl Format for Json {
             Body::Sysctl(write, following) => {
                 sysctl::write(&mut object, write, following.as_ref(), wall, *wall_offset_ns);
             }
+            Body::Uneventful(Uneventful { verdict, cgroup, count }) => {
+                object.name("verdict", verdict.name());
+                object.number("count", *count);
+                if let Some(cgroup) = cgroup {
+                    object.text("cgroup", cgroup);
+                }
+            }
             Body::Lost(Lost { count, place }) => {
                 object.number("count", *count);
                 object.name("where", place.name());
@@ -93,6 +100,7 @@ fn name(body: &Body) -> &'static str {
         Body::End(..) => "end",
         Body::Namespace(_) => "namespace",
         Body::Sysctl(..) => "sysctl",
+        Body::Uneventful(_) => "uneventful",
         Body::Lost(_) => "lost",
         Body::Stop(_) => "stop",
     }
@@ -117,10 +125,13 @@ fn start(object: &mut Object<'_>, start: &Start) {
 }
 
 fn stop(object: &mut Object<'_>, stop: &Stop) {
-    let Stop { events, lost, connections, verdicts } = stop;
+    let Stop { events, lost, connections, uneventful, verdicts } = stop;
     object.number("events", *events);
     object.number("lost", *lost);
     object.number("connections", *connections);
+    if *uneventful > 0 {
+        object.number("uneventful", *uneventful);
+    }
     // By name.
     let verdicts: BTreeMap<_, _> = verdicts.iter().map(|(verdict, count)| (verdict.name(), *count)).collect();
     object.object("verdicts", |object| verdicts.iter().for_each(|(name, count)| object.number(name, *count)));

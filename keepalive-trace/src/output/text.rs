@@ -39,6 +39,8 @@ impl Format for Text {
                 self.hz = start.hz;
                 self.header(out)
             }
+            // The totals have them.
+            Body::Uneventful(_) => Ok(()),
             // Where a report follows, the report has the totals.
             Body::Stop(_) if self.reports => Ok(()),
             Body::Stop(stop) => report::totals(stop, out),
@@ -134,7 +136,7 @@ fn looks(body: &Body) -> (&'static str, &'static str) {
         Body::Namespace(_) => ("netns", ""),
         Body::Sysctl(..) => ("sysctl", YELLOW),
         Body::Lost(_) => ("lost", RED),
-        Body::Start(_) | Body::Stop(_) => ("", ""),
+        Body::Start(_) | Body::Uneventful(_) | Body::Stop(_) => ("", ""),
     }
 }
 
@@ -153,7 +155,7 @@ fn detail(body: &Body, hz: u32, out: &mut Vec<u8>) {
         Body::Namespace(namespace) => detail::namespace(out, namespace),
         Body::Sysctl(write, following) => detail::sysctl(out, write, following.as_ref()),
         Body::Lost(lost) => detail::lost(out, *lost),
-        Body::Start(_) | Body::Stop(_) => {}
+        Body::Start(_) | Body::Uneventful(_) | Body::Stop(_) => {}
     }
 }
 

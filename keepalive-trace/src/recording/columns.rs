@@ -33,7 +33,8 @@ macro_rules! events {
 events! {
     /// When it happened, by the wall clock: CLOCK_MONOTONIC and the recording's `wall_offset_ns`.
     time: Moment,
-    /// What it is: `open`, `owner`, `settings`, `timer`, `probe`, `reply`, `reset`, `http`, `end`, `sysctl`, `lost` or `stop`.
+    /// What it is: `open`, `owner`, `settings`, `timer`, `probe`, `reply`, `reset`, `http`, `end`, `sysctl`, `uneventful`,
+    /// `lost` or `stop`.
     event: Words<Kind>,
     /// The host's name, the same in every row: for whoever has the recordings of many.
     host: Words<Arc<str>>,
@@ -123,7 +124,7 @@ events! {
     task_pid: Number<UInt32Type>,
     /// `reset`, `sysctl`: its name.
     task_comm: Words<Comm>,
-    /// `end`: what ended the connection.
+    /// `end`, `uneventful`: what ended the connection, or the connections.
     verdict: Words<Verdict>,
     /// `end`: what the application was told; `sysctl`: why the write was refused.
     errno: Words<Errno>,
@@ -186,7 +187,7 @@ events! {
     median_at: Moment,
     /// `sysctl`: when all of them will have.
     last_at: Moment,
-    /// `lost`: how many; `stop`: how many events the recording has before it.
+    /// `uneventful`: connections that ended in order with nothing to report; `lost`: how many; `stop`: how many events the recording has before it.
     count: Number<UInt64Type>,
     /// `lost`: where.
     place as "where": Words<Place>,

@@ -25,7 +25,7 @@ use crate::model::{
 };
 
 /// What histories and counts are made of. The others needn't be unpacked for them.
-const STORY: [&str; 55] = [
+const STORY: [&str; 56] = [
     "time",
     "event",
     "conn",
@@ -47,6 +47,7 @@ const STORY: [&str; 55] = [
     "origin_time",
     "origin_intvl",
     "origin_probes",
+    "idle_ms",
     "probes_out",
     "how",
     "connect_us",

@@ -6,7 +6,7 @@ use super::{
     words::{Dir, Kind, Way},
 };
 use crate::model::{
-    event::{Body, Changed, Connection, End, Event, Family, Lost, Open, Probe, Reply, Reset, Timer, Via},
+    event::{Body, Changed, Connection, End, Event, Family, Lost, Open, Probe, Reply, Reset, Timer, Uneventful, Via},
     http::{self, Http, Line, Promise, Tokens},
     owner::{Comm, Task},
     settings::Settings,
@@ -92,6 +92,13 @@ pub(super) fn flat(Event { mono_ns, body }: &Event, wall: Wall) -> Option<Row> {
             ..of_http_end(connection, http.as_deref())
         },
         Body::Sysctl(write, following) => of_write(write, following.as_ref(), wall),
+        Body::Uneventful(Uneventful { verdict, cgroup, count }) => Row {
+            event: Some(Kind::Uneventful),
+            verdict: Some(*verdict),
+            cgroup: cgroup.clone(),
+            count: Some(*count),
+            ..Row::default()
+        },
         Body::Lost(Lost { count, place }) => {
             Row { event: Some(Kind::Lost), count: Some(*count), place: Some(*place), ..Row::default() }
         }

@@ -13,7 +13,8 @@ use super::{
 use crate::model::{
     book::{Depth, Unread},
     event::{
-        Body, Changed, ConnId, Connection, End, Event, Family, Lost, Open, Precision, Probe, Reply, ReplyKind, Reset, Timer, Via,
+        Body, Changed, ConnId, Connection, End, Event, Family, Lost, Open, Precision, Probe, Reply, ReplyKind, Reset, Timer,
+        Uneventful, Via,
     },
     http::{self, Http, Line, Promise, Saved},
     owner::{Comm, Owner, Task},
@@ -127,7 +128,8 @@ impl Reading<'_> {
         if depth == Depth::History {
             let is_looked_at = matches!(kind, Kind::Open | Kind::Settings | Kind::Probe);
             let settings = if is_looked_at { self.settings() } else { None };
-            return Some(Connection { id, owner, settings, probes_out, ..NOBODY });
+            let idle_ms = if kind == Kind::Timer { view.idle_ms.at(row) } else { None };
+            return Some(Connection { id, owner, settings, idle_ms, probes_out, ..NOBODY });
         }
         Some(Connection {
             id,
@@ -238,6 +240,11 @@ impl Reading<'_> {
                 };
                 Body::Sysctl(write, self.following())
             }
+            Kind::Uneventful => Body::Uneventful(Uneventful {
+                verdict: view.verdict.at(row)?,
+                cgroup: view.cgroup.at(row),
+                count: view.count.at(row)?,
+            }),
             Kind::Lost => Body::Lost(Lost { count: view.count.at(row)?, place: view.place.at(row)? }),
             // It is no event.
             Kind::Stop => return None,

@@ -38,6 +38,7 @@ pub(super) enum Kind {
     Lost,
     Stop,
     Http,
+    Uneventful,
 }
 
 impl Kind {
@@ -55,6 +56,7 @@ impl Kind {
             Self::Lost => "lost",
             Self::Stop => "stop",
             Self::Http => "http",
+            Self::Uneventful => "uneventful",
         }
     }
 }

@@ -43,6 +43,8 @@ const BY_BPFTOOL: &str = "
     write_seq             1812      1812      1852      1636      1636      1572      1668
     snd_nxt               1436      1436      1476      1716      1716      1660      1772
     mstamp                1624      1624      1664      1704      1704      1648      1760
+    lsndtime              1480      1480      1520      1644      1644      1580      1676
+    clock_cache           1616      1616      1656      1696      1696      1640      1752
     protocol               540       516       516       574       574       532       540
     err                    568       544       544       284       284       284       284
     socket                 640       624       624       288       288       288       288
@@ -162,10 +164,30 @@ fn a_function_that_the_kernel_inlined_is_not_listed() {
     for kernel in ["5.10.262", "6.1.192", "6.12.118", "6.18.15", "7.3.4"] {
         assert_eq!(of(kernel).functions, all, "{kernel}");
     }
-    for (name, other) in [("tcp_time_wait", "tcp_time_w8it"), ("tcp_set_keepalive", "tcp_set_keepal1ve")] {
+    for (name, other) in [("tcp_shutdown", "tcp_shutd0wn"), ("tcp_set_keepalive", "tcp_set_keepal1ve")] {
         let without = layout(&renamed("7.3.4", name, other)).unwrap().functions;
         assert_eq!(all.difference(&without).collect::<Vec<_>>(), [&name]);
     }
+}
+
+/// As on Android's 5.10: the same struct, with another type for one member.
+#[test]
+fn the_number_of_probes_may_be_an_int() {
+    let mut bytes = fixture("5.10.262");
+    let offset_in_ipv4 = |sysctl: u32| sysctl - (of("5.10.262").offsets.sysctl_time - 328);
+    let Offsets { sysctl_time, sysctl_probes, .. } = of("5.10.262").offsets;
+    let [time, probes] = [("sysctl_tcp_keepalive_time", sysctl_time), ("sysctl_tcp_keepalive_probes", sysctl_probes)]
+        .map(|(name, offset)| member_record(&bytes, name, offset_in_ipv4(offset)));
+    assert!(!of("5.10.262").probes_is_int);
+    let int = get_word(&bytes, time + 4);
+    set_word(&mut bytes, probes + 4, int);
+    let with_int = layout(&bytes).unwrap();
+    assert_eq!((with_int.probes_is_int, with_int.offsets), (true, of("5.10.262").offsets));
+    // Neither of the two: a pair of bytes.
+    let port = member_record(&bytes, "inet_sport", of("5.10.262").offsets.sport);
+    let short = get_word(&bytes, port + 4);
+    set_word(&mut bytes, probes + 4, short);
+    assert!(sentence(&bytes).contains("sysctl_tcp_keepalive_probes"), "{}", sentence(&bytes));
 }
 
 #[test]

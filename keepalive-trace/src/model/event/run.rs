@@ -1,5 +1,5 @@
 //! What is said of a run, and of no connection: its beginning and its end, its namespaces, and its losses.
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::model::{finding::Finding, sysctl::Sysctls, verdict::Verdict};
 
@@ -56,6 +56,18 @@ impl Attach {
     }
 }
 
+/// Connections that ended since the last such event, and on which nothing had happened: no probe, no RST, no error, and no
+/// second without data before the end. The kernel side counts them, exactly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uneventful {
+    /// [`Verdict::LocalClose`] or [`Verdict::PeerClose`].
+    pub verdict: Verdict,
+    /// The sockets' cgroup v2, as its path from the hierarchy's root; `None` where it is not known.
+    pub cgroup: Option<Arc<str>>,
+    /// How many.
+    pub count: u64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost {
     pub count: u64,
@@ -93,5 +105,7 @@ pub struct Stop {
     pub lost: u64,
     /// Connections that the events were about.
     pub connections: u64,
+    /// Of these, those that ended in order with nothing to report.
+    pub uneventful: u64,
     pub verdicts: BTreeMap<Verdict, u64>,
 }

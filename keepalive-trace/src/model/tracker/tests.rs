@@ -71,7 +71,7 @@ fn dead(address: u16) -> Socket {
 }
 
 fn connected() -> What {
-    What::Connected { connect_us: Some(312), opener: Some(nginx()) }
+    What::Connected { connect_us: Some(312), opener: Some(nginx()), late: false }
 }
 
 fn probe(n: u32) -> What {
@@ -175,7 +175,9 @@ impl Run {
                 Line::Response(status) => format!("response {} {status}", http.n),
             },
             Body::End(_, end) => format!("end {}", end.verdict.name()),
-            Body::Start(_) | Body::Namespace(_) | Body::Sysctl(..) | Body::Lost(_) | Body::Stop(_) => panic!("{event:?}"),
+            Body::Start(_) | Body::Namespace(_) | Body::Sysctl(..) | Body::Uneventful(_) | Body::Lost(_) | Body::Stop(_) => {
+                panic!("{event:?}")
+            }
         };
         format!("{name} {what}")
     }

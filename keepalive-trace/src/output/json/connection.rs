@@ -80,7 +80,13 @@ pub(super) fn happening(object: &mut Object<'_>, connection: &Connection, body: 
         }
         Body::Http(_, http) => message(object, http),
         Body::End(_, ended) => end(object, connection, ended),
-        Body::Owner(_) | Body::Start(_) | Body::Namespace(_) | Body::Sysctl(..) | Body::Lost(_) | Body::Stop(_) => {}
+        Body::Owner(_)
+        | Body::Start(_)
+        | Body::Namespace(_)
+        | Body::Sysctl(..)
+        | Body::Uneventful(_)
+        | Body::Lost(_)
+        | Body::Stop(_) => {}
     }
 }
 

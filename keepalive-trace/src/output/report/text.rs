@@ -24,7 +24,10 @@ use crate::{
 const NAMED: usize = 10;
 
 /// What was shown, in numbers.
-pub(in crate::output) fn totals(Stop { events, lost, connections, verdicts }: &Stop, out: &mut Vec<u8>) -> Result<()> {
+pub(in crate::output) fn totals(
+    Stop { events, lost, connections, uneventful: _, verdicts }: &Stop,
+    out: &mut Vec<u8>,
+) -> Result<()> {
     writeln!(out, "\n{} shown, {lost} lost; {}", counted(*events, "event"), ended(*connections, verdicts))?;
     counts(verdicts, out)
 }

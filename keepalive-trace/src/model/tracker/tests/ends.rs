@@ -80,8 +80,12 @@ fn a_connection_that_the_peer_reset_before_anybody_accepted_it_has_one_opening_a
     let mut run = Run::new();
     assert_eq!(run.see(0, socket(1), What::PeerReset), ["A open first-event"]);
     assert_eq!(run.see(0, dead(1), failed(State::ESTABLISHED, Errno::CONNRESET)), ["A end peer-reset"]);
-    assert_eq!(run.see(500, dead(1), What::Accepted { by: Some(nginx()) }), ["A owner nginx, 1 in all"], "a dead one");
-    assert_eq!(run.see(900, socket(1), What::Accepted { by: Some(nginx()) }), ["B open accept"], "that one lives");
+    assert_eq!(
+        run.see(500, dead(1), What::Accepted { by: Some(nginx()), late: false }),
+        ["A owner nginx, 1 in all"],
+        "a dead one"
+    );
+    assert_eq!(run.see(900, socket(1), What::Accepted { by: Some(nginx()), late: false }), ["B open accept"], "that one lives");
 }
 
 #[test]

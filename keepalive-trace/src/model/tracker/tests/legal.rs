@@ -192,7 +192,7 @@ fn shown(steps: Vec<Step>, showing: &Showing) -> Vec<Sighting> {
         let beside = seen[place.saturating_sub(1).min(seen.len() - 1)].clone();
         let before = if place == 0 { State::ESTABLISHED } else { beside.socket.state };
         let socket = Socket { state: before, ..beside.socket };
-        seen.insert(place, Sighting { socket, what: What::Accepted { by: Some(nginx()) }, ..beside });
+        seen.insert(place, Sighting { socket, what: What::Accepted { by: Some(nginx()), late: false }, ..beside });
     }
     // The order is the kernel's: each a little after the one before.
     let mut last = 0;

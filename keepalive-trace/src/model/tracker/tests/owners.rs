@@ -15,7 +15,7 @@ fn whoever_connects_or_accepts_is_the_owner_from_then_on() {
     let mut run = Run::new();
     run.see(0, socket(1), connected());
     assert_eq!(run.owner(), Some((812, 1)));
-    run.see(0, socket(2), What::Accepted { by: Some(task(5, "worker")) });
+    run.see(0, socket(2), What::Accepted { by: Some(task(5, "worker")), late: false });
     assert_eq!(run.owner(), Some((5, 1)));
     run.see(10, socket(2), probe(1));
     assert_eq!(run.owner(), Some((5, 1)));
@@ -92,7 +92,7 @@ fn whoever_closes_held_it_to_the_end() {
 #[test]
 fn only_wanted_owners_are_told_of_and_counted() {
     let mut run = Run::of(100, by_pid(812));
-    let other = || What::Accepted { by: Some(task(5, "worker")) };
+    let other = || What::Accepted { by: Some(task(5, "worker")), late: false };
     assert_eq!(run.see(0, socket(1), connected()), ["A open connect"]);
     assert!(run.see(0, socket(2), other()).is_empty());
     assert!(run.see(10, socket(2), probe(1)).is_empty());
@@ -128,7 +128,7 @@ fn what_comes_late_opens_nothing_that_has_ended_untold() {
     let mut run = Run::of(100, by_pid(812));
     run.see(0, socket(1), What::PeerReset);
     run.see(0, dead(1), failed(State::ESTABLISHED, Errno::CONNRESET));
-    assert!(run.see(1, dead(1), What::Accepted { by: Some(nginx()) }).is_empty());
+    assert!(run.see(1, dead(1), What::Accepted { by: Some(nginx()), late: false }).is_empty());
     assert!(run.see(2, dead(1), reset()).is_empty());
     assert_eq!(run.histories().len(), 0);
 }

@@ -55,8 +55,8 @@ fn whats() -> impl Strategy<Value = What> {
     let reasons = select(vec![None, Some("TCP_ABORT_ON_MEMORY"), Some("TCP_ABORT_ON_CLOSE")]);
     prop_oneof![
         1 => Just(What::Snapshot),
-        2 => (option::of(0..9000_u64), tasks()).prop_map(|(connect_us, opener)| What::Connected { connect_us, opener }),
-        2 => tasks().prop_map(|by| What::Accepted { by }),
+        2 => (option::of(0..9000_u64), tasks()).prop_map(|(connect_us, opener)| What::Connected { connect_us, opener, late: false }),
+        2 => tasks().prop_map(|by| What::Accepted { by, late: false }),
         2 => tasks().prop_map(|by| What::Set { by }),
         8 => (option::of(0..12_u32), results).prop_map(|(n, result)| {
             What::Probe(Probe { n, result: result.map(ProbeResult::of), next_ms: None, late_ms: None, wheel_ms: None })

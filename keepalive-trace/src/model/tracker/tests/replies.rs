@@ -100,10 +100,10 @@ fn settings_are_told_only_when_they_change_and_with_who_changed_them() {
 #[test]
 fn what_accept_inherits_is_a_change_only_where_it_was_known_otherwise() {
     let mut run = Run::new();
-    assert_eq!(run.see(0, socket(1), What::Accepted { by: Some(nginx()) }), ["A open accept"]);
+    assert_eq!(run.see(0, socket(1), What::Accepted { by: Some(nginx()), late: false }), ["A open accept"]);
     run.see(0, socket(2), What::Snapshot);
     let other = Socket { settings: Some(settings(9)), ..socket(2) };
-    assert_eq!(run.see(10, other, What::Accepted { by: Some(nginx()) }), ["B owner nginx, 1 in all", "B settings"]);
+    assert_eq!(run.see(10, other, What::Accepted { by: Some(nginx()), late: false }), ["B owner nginx, 1 in all", "B settings"]);
 }
 
 #[test]

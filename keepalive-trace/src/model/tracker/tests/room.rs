@@ -54,7 +54,7 @@ fn an_end_that_still_waits_is_judged_before_it_is_forgotten() {
 fn nobody_misses_a_connection_that_was_not_asked_for() {
     let mut run = Run::of(1, Owners { pids: vec![1], comms: Vec::new() });
     run.see(0, socket(1), connected());
-    run.see(1, socket(2), What::Accepted { by: Some(task(1, "init")) });
+    run.see(1, socket(2), What::Accepted { by: Some(task(1, "init")), late: false });
     assert_eq!(forgotten(&mut run), 0);
     run.see(2, socket(3), connected());
     assert_eq!(forgotten(&mut run), 1);

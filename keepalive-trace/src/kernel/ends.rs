@@ -1,0 +1,60 @@
+//! Orderly ends that the kernel side only counts, in quiet mode.
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{MapData, MapError, PerCpuHashMap, PerCpuValues},
+};
+use keepalive_trace_ebpf::orderly;
+
+use super::cgroups::Cgroups;
+use crate::model::{event::Uneventful, verdict::Verdict};
+
+/// [`keepalive_trace_ebpf::EndKey`], in words: the cgroup's id, then the verdict.
+type Key = [u64; 2];
+
+/// What ends are counted under whose cgroup has no entry of its own: it is unknown, or the map is full.
+const UNKNOWN_CGROUP: u64 = 0;
+
+/// Reads the counts, and keeps what was reported of them.
+pub struct Ends {
+    counts: PerCpuHashMap<MapData, Key, u64>,
+    reported: HashMap<Key, u64>,
+}
+
+impl Ends {
+    /// Makes the entries that must have room whatever comes.
+    ///
+    /// # Errors
+    /// When the map is missing, or can't be written.
+    pub fn watch(ebpf: &mut Ebpf) -> Result<Self> {
+        let map = ebpf.take_map("ENDS").context("the map ENDS is missing")?;
+        let mut counts: PerCpuHashMap<_, Key, u64> = map.try_into().context("the map ENDS is of another kind")?;
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).context("cannot count the CPUs")?;
+        for verdict in [orderly::LOCAL_CLOSE, orderly::PEER_CLOSE] {
+            let zero = PerCpuValues::try_from(vec![0; cpus]).context("no CPU")?;
+            counts.insert([UNKNOWN_CGROUP, verdict.into()], zero, 0).context("cannot write the map ENDS")?;
+        }
+        Ok(Self { counts, reported: HashMap::new() })
+    }
+
+    /// What was counted since the last call.
+    ///
+    /// # Errors
+    /// When the map can't be read.
+    pub fn take(&mut self, cgroups: &mut Cgroups) -> Result<Vec<Uneventful>> {
+        let mut new = Vec::new();
+        for key in self.counts.keys().collect::<Result<Vec<Key>, MapError>>().context("cannot read the map ENDS")? {
+            let total: u64 = self.counts.get(&key, 0).context("cannot read the map ENDS")?.iter().sum();
+            let reported = self.reported.entry(key).or_default();
+            let count = total - std::mem::replace(reported, total);
+            let [cgroup, verdict] = key;
+            if count > 0 {
+                let verdict = if verdict == u64::from(orderly::LOCAL_CLOSE) { Verdict::LocalClose } else { Verdict::PeerClose };
+                new.push(Uneventful { verdict, cgroup: cgroups.path(cgroup), count });
+            }
+        }
+        Ok(new)
+    }
+}
