@@ -134,98 +134,121 @@ pub trait Fields: Copy {
     /// Fills in everything about the socket. What cannot be read is left zero, and its bit of `has` unset.
     #[inline(always)]
     fn describe(self, record: &mut Record) {
-        self.identify(record);
-        if let Some(id) = self.cgroup_id() {
-            record.cgroup = id;
-            record.has |= has::CGROUP;
-        }
-        if self.describe_sysctls(record).is_some() {
-            record.has |= has::SYSCTL;
-        }
-        if self.describe_settings(record).is_some() {
-            record.has |= has::SETTINGS;
-        }
+        describe(self, record);
     }
 
     /// Fills in the socket's identity, flags and clocks: what is enough where its settings are known or do not matter any more.
     #[inline(always)]
     fn identify(self, record: &mut Record) {
-        // SAFETY: no arguments, no effect.
-        record.mono_ns = unsafe { bpf_ktime_get_ns() };
-        record.sk = self.address();
-        record.family = self.family().unwrap_or(0);
-        record.lport = self.lport().unwrap_or(0);
-        record.rport = self.rport().unwrap_or(0);
-        record.laddr = self.laddr().unwrap_or_default();
-        record.raddr = self.raddr().unwrap_or_default();
-        record.state = self.state().unwrap_or(0);
-        record.cookie = self.head(offset!(cookie)).unwrap_or(0);
-        let flags = self.flags();
-        if flags & SOCK_KEEPOPEN != 0 {
-            record.flags |= flag::KEEPOPEN;
-        }
-        if flags & SOCK_DEAD != 0 {
-            record.flags |= flag::DEAD;
-        }
-        if let Some(inum) = self.netns() {
-            record.netns = inum;
-            record.has |= has::NETNS;
-        }
-        if self.describe_clocks(record).is_some() {
-            record.has |= has::CLOCKS;
-        }
+        identify(self, record);
     }
 
     /// Fills in what is left undone on a socket.
     #[inline(always)]
-    fn describe_left(self, record: &mut Record) -> Option<()> {
-        let next: u32 = self.get(offset!(snd_nxt))?;
-        record.unacked = next.wrapping_sub(self.get(offset!(snd_una))?);
-        record.has |= has::LEFT;
-        record.unsent = self.get::<u32>(offset!(write_seq))?.wrapping_sub(next);
-        record.unread = self.unread()?;
-        record.window = self.get(offset!(snd_wnd))?;
-        if self.no_linger2() {
-            record.flags |= flag::NO_LINGER2;
-        }
-        if self.flags() & SOCK_LINGER != 0 && self.get::<u64>(offset!(lingertime))? == 0 {
-            record.flags |= flag::LINGER_ZERO;
-        }
-        Some(())
+    fn describe_left(self, record: &mut Record) {
+        describe_left(self, record);
     }
+}
 
-    #[inline(always)]
-    fn describe_clocks(self, record: &mut Record) -> Option<()> {
-        record.jiffies = jiffies() as u32;
-        record.probes_out = self.get(offset!(probes_out))?;
-        record.ack_age = record.jiffies.wrapping_sub(self.get(offset!(rcv_tstamp))?);
-        record.data_age = record.jiffies.wrapping_sub(self.get(offset!(lrcvtime))?);
-        record.moved = self.get::<u32>(offset!(snd_nxt))?.wrapping_add(self.get(offset!(rcv_nxt))?);
-        Some(())
+/// [`Fields::describe`], once in the object for each way of reading.
+#[inline(never)]
+fn describe<F: Fields>(sk: F, record: &mut Record) {
+    identify(sk, record);
+    if let Some(id) = sk.cgroup_id() {
+        record.cgroup = id;
+        record.has |= has::CGROUP;
     }
+    if describe_sysctls(sk, record).is_some() {
+        record.has |= has::SYSCTL;
+    }
+    if describe_settings(sk, record).is_some() {
+        record.has |= has::SETTINGS;
+    }
+}
 
-    #[inline(always)]
-    fn describe_sysctls(self, record: &mut Record) -> Option<()> {
-        let net = self.pointer(offset!(net))?;
-        record.sysctl_time = Self::object(net, offset!(sysctl_time))?;
-        record.sysctl_intvl = Self::object(net, offset!(sysctl_intvl))?;
-        // An int before 5.10, and on Android's 5.10.
-        record.sysctl_probes = if config!(probes_is_int) == 0 {
-            Self::object(net, offset!(sysctl_probes))?
-        } else {
-            Self::object::<u32>(net, offset!(sysctl_probes))?.min(u8::MAX.into()) as u8
-        };
-        Some(())
+/// [`Fields::identify`], likewise.
+#[inline(never)]
+fn identify<F: Fields>(sk: F, record: &mut Record) {
+    // SAFETY: no arguments, no effect.
+    record.mono_ns = unsafe { bpf_ktime_get_ns() };
+    record.sk = sk.address();
+    record.family = sk.family().unwrap_or(0);
+    record.lport = sk.lport().unwrap_or(0);
+    record.rport = sk.rport().unwrap_or(0);
+    record.laddr = sk.laddr().unwrap_or_default();
+    record.raddr = sk.raddr().unwrap_or_default();
+    record.state = sk.state().unwrap_or(0);
+    record.cookie = sk.head(offset!(cookie)).unwrap_or(0);
+    let flags = sk.flags();
+    if flags & SOCK_KEEPOPEN != 0 {
+        record.flags |= flag::KEEPOPEN;
     }
+    if flags & SOCK_DEAD != 0 {
+        record.flags |= flag::DEAD;
+    }
+    if let Some(inum) = sk.netns() {
+        record.netns = inum;
+        record.has |= has::NETNS;
+    }
+    if describe_clocks(sk, record).is_some() {
+        record.has |= has::CLOCKS;
+    }
+}
 
-    #[inline(always)]
-    fn describe_settings(self, record: &mut Record) -> Option<()> {
-        record.user_timeout_ms = self.get(offset!(user_timeout))?;
-        record.sock_time = self.get(offset!(keepalive_time))?;
-        record.sock_intvl = self.get(offset!(keepalive_intvl))?;
-        record.sock_probes = self.get(offset!(keepalive_probes))?;
-        Some(())
+/// [`Fields::describe_left`], likewise.
+#[inline(never)]
+fn describe_left<F: Fields>(sk: F, record: &mut Record) {
+    let _ = left(sk, record);
+}
+
+#[inline(always)]
+fn left<F: Fields>(sk: F, record: &mut Record) -> Option<()> {
+    let next: u32 = sk.get(offset!(snd_nxt))?;
+    record.unacked = next.wrapping_sub(sk.get(offset!(snd_una))?);
+    record.has |= has::LEFT;
+    record.unsent = sk.get::<u32>(offset!(write_seq))?.wrapping_sub(next);
+    record.unread = sk.unread()?;
+    record.window = sk.get(offset!(snd_wnd))?;
+    if sk.no_linger2() {
+        record.flags |= flag::NO_LINGER2;
     }
+    if sk.flags() & SOCK_LINGER != 0 && sk.get::<u64>(offset!(lingertime))? == 0 {
+        record.flags |= flag::LINGER_ZERO;
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn describe_clocks<F: Fields>(sk: F, record: &mut Record) -> Option<()> {
+    record.jiffies = jiffies() as u32;
+    record.probes_out = sk.get(offset!(probes_out))?;
+    record.ack_age = record.jiffies.wrapping_sub(sk.get(offset!(rcv_tstamp))?);
+    record.data_age = record.jiffies.wrapping_sub(sk.get(offset!(lrcvtime))?);
+    record.moved = sk.get::<u32>(offset!(snd_nxt))?.wrapping_add(sk.get(offset!(rcv_nxt))?);
+    Some(())
+}
+
+#[inline(always)]
+fn describe_sysctls<F: Fields>(sk: F, record: &mut Record) -> Option<()> {
+    let net = sk.pointer(offset!(net))?;
+    record.sysctl_time = F::object(net, offset!(sysctl_time))?;
+    record.sysctl_intvl = F::object(net, offset!(sysctl_intvl))?;
+    // An int before 5.10, and on Android's 5.10.
+    record.sysctl_probes = if config!(probes_is_int) == 0 {
+        F::object(net, offset!(sysctl_probes))?
+    } else {
+        F::object::<u32>(net, offset!(sysctl_probes))?.min(u8::MAX.into()) as u8
+    };
+    Some(())
+}
+
+#[inline(always)]
+fn describe_settings<F: Fields>(sk: F, record: &mut Record) -> Option<()> {
+    record.user_timeout_ms = sk.get(offset!(user_timeout))?;
+    record.sock_time = sk.get(offset!(keepalive_time))?;
+    record.sock_intvl = sk.get(offset!(keepalive_intvl))?;
+    record.sock_probes = sk.get(offset!(keepalive_probes))?;
+    Some(())
 }
 
 /// A socket whose first bytes were read at once by one helper call; all else is read by one helper call a field.

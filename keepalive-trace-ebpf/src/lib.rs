@@ -345,8 +345,8 @@ pub mod counter {
     pub const HEADS_FULL: u32 = 4;
     /// Connections with HTTP that found no room in the map `FLOWS`.
     pub const FLOWS_FULL: u32 = 5;
-    /// Calls of `tcp_write_wakeup` in runs of the keepalive timer, of all sockets.
-    pub const PROBES: u32 = 6;
+    /// Probes that the kernel counted and of which no run of ours was seen, by the time that the next one was.
+    pub const UNSEEN_PROBES: u32 = 6;
     /// Connections that found no room in the map `CONNS`: their opener and closer are not known.
     pub const CONNS_FULL: u32 = 7;
     /// Orderly ends that found no room in the map `ENDS`.

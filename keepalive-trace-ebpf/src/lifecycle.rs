@@ -8,7 +8,7 @@ use crate::{
     conns::{self, Conn, NOTHING, mark, now},
     fields::Fields,
     filter, http,
-    maps::{ENDS, add_one, config, count, emit, offset},
+    maps::{ENDS, add_to, config, count, emit, offset},
     replies,
     sock::{Sock, state},
     task::current_process,
@@ -44,7 +44,8 @@ pub fn connecting<F: Fields>(sk: F) {
 /// They failed after the state had become SYN_SENT. The remote port is gone from the socket already.
 #[inline(always)]
 pub fn connect_failed<F: Fields>(sk: F, rport: u16) {
-    if rport == 0 || sk.state() != Some(state::CLOSE) || sk.raddr().is_none_or(|[_, low]| low == 0) || !filter::wanted(sk) {
+    // Where the way was not known, the state never was SYN_SENT, and the socket has no remote address.
+    if rport == 0 || sk.state() != Some(state::CLOSE) || !sk.raddr().is_some_and(is_specified) || !filter::wanted(sk) {
         return;
     }
     emit(|record| {
@@ -167,12 +168,21 @@ pub fn destroyed<F: Fields>(sk: F) {
     let unread = sk.unread().unwrap_or(0);
     let from = match conn.closed_from as u8 {
         0 => state::SYN_SENT,
-        // A close with unread data sends no FIN; one without does, and then `tcp_done` was missed.
-        state::ESTABLISHED | state::SYN_RECV if unread == 0 && sk.all_acked() => state::FIN_WAIT2,
-        state::CLOSE_WAIT if unread <= 1 && sk.all_acked() => state::LAST_ACK,
+        // A close with unread data sends no FIN. One without does, and after that the kernel was out of memory, or `tcp_done`
+        // was missed.
+        state::ESTABLISHED | state::SYN_RECV if unread == 0 => {
+            if sk.all_acked() { state::FIN_WAIT2 } else { state::FIN_WAIT1 }
+        }
+        state::CLOSE_WAIT if unread <= 1 => state::LAST_ACK,
         from => from,
     };
     ended(sk, from, End::Destroyed);
+}
+
+/// Whether an address is not 0.0.0.0 or `::`.
+fn is_specified(address: [u64; 2]) -> bool {
+    const NONE4: [u64; 2] = [0, u64::from_be(0xffff_0000_0000)];
+    address != [0, 0] && address != NONE4
 }
 
 /// A state that only a connection has, or one that is being made.
@@ -188,7 +198,7 @@ fn opened_by_current(began_ns: u64, how: u16) -> Conn {
 }
 
 /// The one end of a connection.
-#[inline(always)]
+#[inline(never)]
 fn ended<F: Fields>(sk: F, from: u8, end: End) {
     let socket = sk.address();
     let kept = conns::get(socket);
@@ -274,11 +284,11 @@ fn ended<F: Fields>(sk: F, from: u8, end: End) {
 }
 
 /// Counts an orderly end of which no record is made.
-#[inline(always)]
+#[inline(never)]
 fn count_end<F: Fields>(sk: F, verdict: u32) {
     let mut key = EndKey { cgroup: sk.cgroup_id().unwrap_or(0), verdict, reserved: 0 };
     if let Some(value) = ENDS.get_ptr_mut(key) {
-        return add_one(value);
+        return add_to(value, 1);
     }
     // Another CPU may make it meanwhile.
     if ENDS.insert(key, 0, BPF_NOEXIST).is_err() && ENDS.get_ptr_mut(key).is_none() {
@@ -286,14 +296,14 @@ fn count_end<F: Fields>(sk: F, verdict: u32) {
         key.cgroup = 0;
     }
     match ENDS.get_ptr_mut(key) {
-        Some(value) => add_one(value),
+        Some(value) => add_to(value, 1),
         None => count(counter::ENDS_FULL),
     }
 }
 
 /// In quiet mode: something happens on a connection, and the reader learns first how it began. The record has the time of the
 /// beginning, and the settings as they are now.
-#[inline(always)]
+#[inline(never)]
 pub fn birth<F: Fields>(sk: F, conn: &Conn) {
     let connects = conn.marks & mark::CONNECTS != 0;
     if !connects && conn.marks & mark::ACCEPTED == 0 || connects && conn.established_ns == 0 {
@@ -317,7 +327,7 @@ pub fn birth<F: Fields>(sk: F, conn: &Conn) {
 }
 
 /// In quiet mode, before a record of this socket: its connection is told from now on.
-#[inline(always)]
+#[inline(never)]
 pub fn tell_from_now<F: Fields>(sk: F) {
     if config!(quiet) == 0 {
         return;

@@ -38,6 +38,8 @@ mod tell;
 mod timer;
 #[cfg(target_arch = "bpf")]
 mod walk;
+#[cfg(target_arch = "bpf")]
+mod witness;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
@@ -85,7 +87,7 @@ mod programs {
 
     #[kprobe]
     pub fn write_wakeup_kprobe(ctx: ProbeContext) -> u32 {
-        timer::wakeup_enter(Sock::at(ctx.arg(0).unwrap_or(0)));
+        timer::wakeup_enter(Sock::at(ctx.arg(0).unwrap_or(0)), ctx.arg(1).unwrap_or(0));
         0
     }
 
@@ -97,7 +99,7 @@ mod programs {
 
     #[fentry]
     pub fn write_wakeup_fentry(ctx: FEntryContext) -> i32 {
-        timer::wakeup_enter(Sock::at(ctx.arg(0)));
+        timer::wakeup_enter(Sock::at(ctx.arg(0)), ctx.arg(1));
         0
     }
 

@@ -98,6 +98,8 @@ pub struct Offsets {
 
     /// `net.ns.inum`: unsigned int.
     pub net_inum: u32,
+    /// `net.mib.net_statistics`: per-CPU pointer to an array of u64, the counters of `/proc/net/netstat`.
+    pub net_statistics: u32,
     /// `net.ipv4.sysctl_tcp_keepalive_time`: int, jiffies.
     pub sysctl_time: u32,
     /// `net.ipv4.sysctl_tcp_keepalive_intvl`: int, jiffies.
@@ -135,4 +137,4 @@ pub struct Offsets {
     pub ctl_data: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 56);
+const _: () = assert!(size_of::<Offsets>() == 4 * 57);

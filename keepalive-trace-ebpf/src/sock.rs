@@ -12,6 +12,7 @@ pub mod state {
     pub const ESTABLISHED: u8 = 1;
     pub const SYN_SENT: u8 = 2;
     pub const SYN_RECV: u8 = 3;
+    pub const FIN_WAIT1: u8 = 4;
     pub const FIN_WAIT2: u8 = 5;
     pub const CLOSE: u8 = 7;
     pub const CLOSE_WAIT: u8 = 8;
@@ -203,7 +204,7 @@ impl Sock {
     }
 
     /// Fills in everything about the socket itself. What can't be read is left zero, and its bit of `has` unset.
-    #[inline(never)]
+    #[inline(always)]
     pub fn describe(self, head: &Head, record: &mut Record) {
         Copied { sock: self, head }.describe(record);
     }

@@ -49,19 +49,22 @@ pub fn timer_reset<F: Fields>(ctx: &impl EbpfContext, sk: F, reason: Option<u32>
     }
     let reason = reason.filter(|_| config!(has_reason) != 0);
     debug!(ctx, "tcp_send_active_reset: by the timer, reason {}", reason.unwrap_or(0));
-    timer_reset_record(sk, reason);
+    timer_reset_record(sk, reason.map_or(NO_REASON, u64::from));
 }
 
+/// A reason that no kernel has.
+pub const NO_REASON: u64 = u64::MAX;
+
 /// The record of a death by the keepalive timer.
-#[inline(always)]
-pub fn timer_reset_record<F: Fields>(sk: F, reason: Option<u32>) {
+#[inline(never)]
+pub fn timer_reset_record<F: Fields>(sk: F, reason: u64) {
     tell_from_now(sk);
     emit(|record| {
         sk.describe(record);
         record.kind = kind::RESET;
         record.flags |= flag::IN_TIMER;
-        if let Some(reason) = reason {
-            record.reason = reason;
+        if reason != NO_REASON {
+            record.reason = reason as u32;
             record.has |= has::REASON;
         }
     });

@@ -17,7 +17,8 @@ use crate::{
     maps::{Run, config, count, emit, run, step, sysctls_were_written, zeroed},
     replies,
     sock::{Head, SOCK_DEAD, Sock, Timer, jiffies, state},
-    teardown::timer_reset_record,
+    teardown::{NO_REASON, timer_reset_record},
+    witness,
 };
 
 #[inline(always)]
@@ -67,10 +68,10 @@ pub fn current(sock: Sock) -> Option<&'static mut Run> {
 }
 
 #[inline(always)]
-pub fn wakeup_enter(sock: Sock) {
+pub fn wakeup_enter(sock: Sock, mib: u32) {
     let Some(run) = current(sock) else { return };
-    count(counter::PROBES);
     run.steps |= step::WAKEUP;
+    run.mib = mib;
     if run.wanted != 0
         && let Some(head) = Head::of(sock)
     {
@@ -113,7 +114,7 @@ pub fn ends<F: Fields>(sk: F, from: u8) -> Ends {
     }
     run.steps |= step::RESET;
     if run.wanted != 0 {
-        timer_reset_record(sk, None);
+        timer_reset_record(sk, NO_REASON);
     }
     Ends::Reset
 }
@@ -127,6 +128,9 @@ pub fn exit(ctx: &impl EbpfContext) {
     }
     run.active = 0;
     debug!(ctx, "tcp_keepalive_timer out: port {} steps {}", run.record.lport, run.steps);
+    if run.steps & step::WAKEUP != 0 {
+        witness::compare(Sock::at(run.record.sk), run.mib);
+    }
     // A death was told by the reset itself.
     if run.wanted == 0 || run.steps & step::RESET != 0 {
         return;
@@ -141,9 +145,6 @@ pub fn exit(ctx: &impl EbpfContext) {
     } else {
         rearmed(run, sk);
         if probed || missed_wakeup(run, sock) {
-            if !probed {
-                count(counter::PROBES);
-            }
             run.record.kind = kind::PROBE;
             if run.record.has & has::RET != 0 && run.record.ret == 0 {
                 replies::expect(sock);

@@ -1,5 +1,9 @@
 //! Facts about the running system that a run is judged by.
-use std::{fs, io, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, BufRead as _, BufReader},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, bail};
 use nix::time::{ClockId, clock_getres, clock_gettime};
@@ -45,6 +49,22 @@ pub fn kernel_release() -> String {
 
 pub fn host() -> String {
     line("/proc/sys/kernel/hostname").unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The address of a symbol of the kernel's; `None` where it has no such, or hides addresses (kernel.kptr_restrict).
+pub fn symbol(name: &str) -> Option<u64> {
+    let mut symbols = BufReader::with_capacity(1 << 16, File::open("/proc/kallsyms").ok()?);
+    let mut line = String::new();
+    while symbols.read_line(&mut line).ok()? > 0 {
+        // `address type name`, and the module where it is of one.
+        let mut words = line.split_ascii_whitespace();
+        let address = words.next().and_then(|address| u64::from_str_radix(address, 16).ok());
+        if words.nth(1) == Some(name) {
+            return address.filter(|address| *address != 0);
+        }
+        line.clear();
+    }
+    None
 }
 
 /// The keepalive sysctls of the namespace that the tool runs in.

@@ -122,6 +122,7 @@ fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         linger2: maybe("tcp_sock.linger2", 4)?,
 
         net_inum: need("net.ns.inum", 4)?,
+        net_statistics: maybe("net.mib.net_statistics", 8)?,
         sysctl_time: need("net.ipv4.sysctl_tcp_keepalive_time", 4)?,
         sysctl_intvl: need("net.ipv4.sysctl_tcp_keepalive_intvl", 4)?,
         sysctl_probes: field(btf, PROBES).and_then(|field| field.bytes(btf, PROBES, probes_bytes(btf)?))?,

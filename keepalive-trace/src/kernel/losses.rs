@@ -107,7 +107,9 @@ impl Losses {
         let unfinished = self.counter(counter::UNFINISHED)?.saturating_sub(self.unfinished_at_start);
         let missed: u64 = self.missed().filter(|(name, _)| !is_made_up_for(name)).map(|(_, missed)| missed).sum();
         let unseen = u64::try_from(self.unseen()? - self.unseen_at_start).unwrap_or(0);
-        Ok(missed.max(unpaired.max(unseen) + unfinished))
+        // The kernel's own count of probes knows no programs.
+        let probes = self.counter(counter::UNSEEN_PROBES)?;
+        Ok(missed.max(unpaired.max(unseen) + unfinished).max(probes))
     }
 
     /// How many runs of each program the kernel says that it skipped.

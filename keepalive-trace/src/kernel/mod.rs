@@ -21,3 +21,4 @@ pub mod sockets;
 pub mod stream;
 pub mod sysctls;
 pub mod walk;
+mod witness;

@@ -21,9 +21,10 @@ use super::{
     record::{Reader, holding},
     seen::Seen,
     sockets::{Inventory, Snapshot},
+    witness::Witness,
 };
 use crate::model::{
-    event::{Body, Event},
+    event::{Attach, Body, Event},
     following,
     owner::Owners as Wanted,
     sighting::What,
@@ -61,6 +62,8 @@ pub struct Stream {
     http: Option<Http>,
     reader: Reader,
     losses: Losses,
+    /// Where the timer is hooked with kprobes.
+    witness: Option<Witness>,
     /// In quiet mode.
     ends: Option<Ends>,
     owners: Owners,
@@ -89,6 +92,7 @@ impl Stream {
             http,
             reader,
             losses: Losses::watch(&mut probes.ebpf, std::mem::take(&mut probes.hits))?,
+            witness: if probes.attach == Attach::Kprobe { Some(Witness::of(&mut probes.ebpf)?) } else { None },
             ends: if probes.quiet { Some(Ends::watch(&mut probes.ebpf)?) } else { None },
             owners: Owners::default(),
             awake_until: Instant::now() + AWAKE,
@@ -296,6 +300,9 @@ impl Stream {
                 }
             }
             Seen::Socket(sighting) => {
+                if let (Some(_), What::Probe(_)) = (&self.witness, &sighting.what) {
+                    self.witness.take().iter_mut().for_each(Witness::begin);
+                }
                 if let (Some(Http { heads, .. }), What::Closed(_)) = (&mut self.http, &sighting.what) {
                     heads.forget(sighting.socket.address);
                     (0..heads.take_unreadable()).for_each(|_| self.losses.unreadable());
