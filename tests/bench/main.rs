@@ -9,6 +9,7 @@
 mod beat;
 mod cost;
 mod crowd;
+mod figure;
 mod http;
 mod kernel;
 mod report;

@@ -21,7 +21,10 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::cost::{self, Cost};
+use crate::{
+    cost::{self, Cost},
+    figure,
+};
 
 /// The part that writes, in a process of its own: a child's peak begins with its parent's, and this one takes much.
 pub const WRITE: &str = "report-write";
@@ -70,13 +73,16 @@ pub fn run(folder: &Path, tracer: &Path, tshark: Option<&Path>) -> Result<bool> 
     let all = folder.join(ALL);
     let bytes = fs::metadata(&all).with_context(|| format!("cannot read {}", all.display()))?.len() as f64;
     let mut fine = goal("bytes an event", bytes / events as f64, GOAL_EVENT_BYTES);
+    figure::figure("report", "bytes an event", bytes / events as f64);
     figure("us an event to write", &format!("{:.3}", written.ns as f64 / 1e3 / events as f64));
 
     let report = report(tracer, &all)?;
     let rate = events as f64 / report.cpu.as_secs_f64();
     goal("report, s", report.cpu.as_secs_f64(), GOAL_SECONDS);
+    figure::figure("report", "seconds", report.cpu.as_secs_f64());
     figure("until done, s", &format!("{:.2}", report.elapsed.as_secs_f64()));
     fine &= goal("report, MB", megabytes(&report), GOAL_MB);
+    figure::figure("report", "MB", megabytes(&report));
     figure("report, events/s", &format!("{rate:.0}"));
 
     let parquet = folder.join(PARQUET);

@@ -3,6 +3,7 @@ pub mod apt;
 mod debs;
 mod machine;
 mod packed;
+mod peers;
 mod python;
 mod servers;
 mod sources;
@@ -21,6 +22,7 @@ use crate::{
 };
 
 pub use machine::{Machine, machine};
+pub use peers::peers;
 pub use python::python;
 pub use servers::servers;
 pub use ss::{ss, tcpdump};
