@@ -8,6 +8,8 @@ use crate::{
     beat::{self, Beats, Turn},
     cost::{self, Cost},
     crowd::{self, Crowd},
+    figure::figure,
+    kernel::subject::{Ready, Subject},
 };
 
 const SS: &str = "/bin/ss";
@@ -61,7 +63,12 @@ struct Measured {
 }
 
 pub fn run() -> Result<()> {
+    // What the tracer does of itself when it starts, and then what it does more for existing sockets.
+    let alone = start_of_trace()?;
     let crowd = Crowd::gather()?;
+    let snapshot = start_of_trace()?.saturating_sub(alone);
+    println!("`trace` takes {:.1} M instructions for the sockets that exist when it starts", millions(snapshot));
+    figure("snapshot", "M", millions(snapshot));
     let (sockets, holders) = (crowd::SOCKETS, crowd::HOLDERS);
     println!("{} established connections have {sockets} sockets here, which {holders} processes hold", sockets / 2);
     println!("{}, which asks by {}", cost::said(Command::new(SS).arg("-V"))?, way()?);
@@ -82,6 +89,19 @@ pub fn run() -> Result<()> {
     beats(&measured)?;
     drop(crowd);
     Ok(())
+}
+
+/// The CPU time of `trace` until it has listed all sockets and is at rest. A first run warms up.
+fn start_of_trace() -> Result<Duration> {
+    let subject = Subject::new("trace", binary(), &["trace", "-v"], Ready::Stderr("attached"));
+    let once = || {
+        let running = subject.start()?;
+        let cpu = running.cpu_since(Duration::ZERO)?;
+        running.stop_well()?;
+        anyhow::Ok(cpu)
+    };
+    once()?;
+    once()
 }
 
 /// How `ss` comes to know sockets. Where it finds no /proc, it has nothing but netlink.

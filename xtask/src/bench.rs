@@ -27,8 +27,9 @@ const LIMIT: Duration = Duration::from_secs(1800);
 /// MiB, for 100,000 sockets and the programs that list them.
 const SOCKETS_MEMORY: u32 = 3072;
 
-/// The kernels on which the goals are measured. Of the other parts, the first is enough.
-const KERNELS: [&str; 2] = ["6.1", NEWEST];
+/// The parts that run in a virtual machine, and the kernels on which each runs if the user names none.
+const GUEST_PARTS: [(Bench, &[&str]); 4] =
+    [(Bench::Kernel, &["6.1", NEWEST]), (Bench::Flood, &["6.1", NEWEST]), (Bench::Sockets, &["6.1"]), (Bench::Http, &["6.1"])];
 /// The note in a kernel's figures that has its full version.
 const KERNEL: &str = "kernel";
 
@@ -41,27 +42,24 @@ pub fn command(options: &BenchOptions) -> Result<ExitCode> {
     if asked(Bench::Crowd) {
         fine &= crowd::run(&mut here)?;
     }
+    let built = if options.what == Bench::Crowd { BTreeMap::new() } else { programs()? };
     if asked(Bench::Report) {
-        fine &= report::run(&programs()?, &mut here)?;
+        fine &= report::run(&built, &mut here)?;
     }
     if asked(Bench::Kernel) {
-        let built = programs()?;
         object::measure(built.get("keepalive-trace").context("cargo built no `keepalive-trace`")?, &mut here)?;
-        for series in chosen(options, &KERNELS) {
-            let mut figures = Figures::default();
-            fine &= measured(series, Bench::Kernel, &built, &mut figures)?;
-            println!("\n{}\n\n{}", docs::title(series, &figures), table::kernel(&figures));
-            all.insert(series.to_owned(), figures);
+    }
+    for (what, kernels) in GUEST_PARTS.into_iter().filter(|(what, _)| asked(*what)) {
+        for series in chosen(options, kernels) {
+            let figures = all.entry(series.to_owned()).or_default();
+            fine &= measured(series, what, &built, figures)?;
+            if what == Bench::Kernel {
+                println!("\n{}\n\n{}", docs::title(series, figures), table::kernel(figures));
+            }
         }
     }
-    for what in [Bench::Sockets, Bench::Http].into_iter().filter(|what| asked(*what)) {
-        for series in chosen(options, &KERNELS[..1]) {
-            fine &= measured(series, what, &programs()?, &mut Figures::default())?;
-        }
-    }
-    if !here.rows().is_empty() {
-        all.insert(HERE.to_owned(), here);
-    }
+    all.insert(HERE.to_owned(), here);
+    all.retain(|_, figures| !figures.rows().is_empty());
     fine &= judged(&all, options.write && fine)?;
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -115,6 +113,7 @@ fn measured(series: &str, what: Bench, built: &BTreeMap<String, PathBuf>, figure
             let initramfs = build("http")?.with_packed(&setup::servers()?)?.with_packed(&setup::tcpdump()?)?;
             (initramfs, MORE_MEMORY)
         }
+        Bench::Flood => (build("flood")?, MORE_MEMORY),
         _ => (build("kernel")?.with_packed(&setup::peers()?)?, MORE_MEMORY),
     };
     let vm = Vm { qemu: machine.qemu, kernel, initramfs, clock: Clock::Virtual, memory, limit: LIMIT, patience: LIMIT };

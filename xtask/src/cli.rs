@@ -88,6 +88,8 @@ pub enum Bench {
     Crowd,
     /// What the tracer costs the machine that it watches, beside other tracers, in a virtual machine that counts instructions
     Kernel,
+    /// Whether events are lost at 100,000 a second, in such a machine
+    Flood,
     /// What a listing of 100,000 sockets costs, beside that of ss, in such a machine
     Sockets,
     /// Requests a second through nginx with and without the tracer, with --http, and beside tcpdump, in such a machine

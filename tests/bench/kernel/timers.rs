@@ -15,7 +15,7 @@ use socket2::{SockRef, TcpKeepalive};
 use super::load::Load;
 
 /// Two sockets each, with a timer each.
-const CONNECTIONS: usize = 1000;
+const CONNECTIONS: u32 = 1000;
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long the timers run.
 const WATCHED: Duration = Duration::from_secs(10);
@@ -41,7 +41,14 @@ impl Timers {
 /// Runs the timers of 2,000 sockets. `watch` is to call what it gets: that is the time that counts.
 pub fn run(load: &Load, watch: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<()>) -> Result<Timers> {
     raise_limit()?;
-    let pairs = (0..CONNECTIONS).map(|_| connect(load)).collect::<Result<Vec<_>>>()?;
+    // Evenly over one period: how many timers a tick finds would else depend on when the first one was armed.
+    let step = PERIOD / CONNECTIONS;
+    let started = Instant::now();
+    let spread = |number| {
+        sleep((started + step * number).saturating_duration_since(Instant::now()));
+        connect(load)
+    };
+    let pairs = (0..CONNECTIONS).map(spread).collect::<Result<Vec<_>>>()?;
     sleep(LEAD);
     let (mut runs, mut busy) = (0.0, Duration::ZERO);
     watch(&mut || {

@@ -1,5 +1,5 @@
 //! What the bench's programs report, line by line; and the last of it, which the repository keeps.
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, Result};
 
@@ -46,6 +46,7 @@ impl Figures {
     }
 
     pub fn note(&mut self, row: &str, why: &str) {
+        self.notes.retain(|(has_row, has_why)| (has_row.as_str(), has_why.as_str()) != (row, why));
         self.notes.push((row.to_owned(), why.to_owned()));
     }
 
@@ -104,18 +105,15 @@ pub fn kept() -> Result<BTreeMap<Place, Figures>> {
     Ok(all)
 }
 
-/// Keeps these: of a kernel in place of the earlier ones, of this machine beside those of other parts. Gives all that are kept.
+/// Keeps these beside those of other parts. Gives all that are kept.
 pub fn keep(new: &BTreeMap<Place, Figures>) -> Result<BTreeMap<Place, Figures>> {
     let mut all = kept()?;
+    let folder = workspace::folder(workspace::root().join(KEPT))?;
     for (place, figures) in new {
-        if place == HERE {
-            all.entry(place.clone()).or_default().renew(figures);
-        } else {
-            all.insert(place.clone(), figures.clone());
-        }
-        let path: PathBuf = workspace::folder(workspace::root().join(KEPT))?.join(format!("{place}.txt"));
-        let text = all.get(place).map(Figures::text).unwrap_or_default();
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        let kept = all.entry(place.clone()).or_default();
+        kept.renew(figures);
+        let path = folder.join(format!("{place}.txt"));
+        fs::write(&path, kept.text()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(all)
 }

@@ -1,10 +1,12 @@
 //! The sizes of what is shipped: the static binary, and the eBPF object in it.
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 
 use super::figures::Figures;
-use crate::workspace;
 
 const OBJECT: &str = "keepalive-trace-ebpf";
 /// `SHF_EXECINSTR`.
@@ -12,7 +14,7 @@ const EXECUTABLE: u64 = 4;
 
 pub fn measure(tracer: &Path, figures: &mut Figures) -> Result<()> {
     figures.set("binary", "MB", size(tracer)? / 1e6);
-    let object = newest().context("there is no eBPF object beside the binary")?;
+    let object = newest(tracer).context("there is no eBPF object beside the binary")?;
     let bytes = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
     figures.set("ebpf object", "KB", bytes.len() as f64 / 1e3);
     let code = code(&bytes).with_context(|| format!("{} is not an ELF object", object.display()))?;
@@ -24,9 +26,9 @@ fn size(path: &Path) -> Result<f64> {
     Ok(fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len() as f64)
 }
 
-/// The object that the last build left in its `OUT_DIR`.
-fn newest() -> Option<std::path::PathBuf> {
-    let builds = fs::read_dir(workspace::vm().join("x86_64-unknown-linux-gnu/release/build")).ok()?;
+/// The object that the binary's last build left in its `OUT_DIR`.
+fn newest(tracer: &Path) -> Option<PathBuf> {
+    let builds = fs::read_dir(tracer.parent()?.join("build")).ok()?;
     let objects = builds.flatten().map(|build| build.path().join("out").join(OBJECT));
     let dated = objects.filter_map(|object| Some((fs::metadata(&object).ok()?.modified().ok()?, object)));
     dated.max().map(|(_, object)| object)
