@@ -71,6 +71,8 @@ const GOALS: &[Goal] = goals! {
         ["flood, trace --all --json": "lost"];
     "5c", "of both: neither seen nor counted as lost", AtMost(0.0), "", From::Kernels,
         ["flood, record": "unaccounted", "flood, trace --all --json": "unaccounted"];
+    "5d", "changes a second in both, while load and tracer share one CPU", AtLeast(99_000.0), "", From::Kernels,
+        ["flood, record": "changes/s", "flood, trace --all --json": "changes/s"];
     "6", "CPU from start to attached, of bpftrace's", AtMost(0.5), "", From::Kernels,
         ["trace, kprobe": "start ratio", "trace, fentry": "start ratio"];
     "7a", "peak memory at rest", AtMost(20.0), "MB", From::Kernels,
@@ -175,14 +177,14 @@ pub fn table(all: &BTreeMap<Place, Figures>, met: &Met) -> Table {
     let kernels: Vec<&Place> = all.keys().filter(|place| *place != HERE).collect();
     let mut head = vec!["#".to_owned(), "what".to_owned(), "goal".to_owned()];
     head.extend(kernels.iter().map(|kernel| format!("on {kernel}")));
-    head.push("anywhere".to_owned());
+    head.push("any kernel".to_owned());
     let mut table = Table::new(head);
     for goal in GOALS {
         let cell = |place: &str| {
             let value = all.get(place).and_then(|figures| goal.value(place, figures));
             match value {
                 Some(value) => format!("{}: {}", amount(value), met.state(goal, place, value)),
-                None if goal.is_of(place) => "not measured here".to_owned(),
+                None if goal.is_of(place) => "not measured".to_owned(),
                 None => String::new(),
             }
         };
