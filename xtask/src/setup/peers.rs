@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use super::packed::{Packed, libraries};
 use crate::vm::Given;
 
-/// Trixie's bpftrace is the oldest in Debian that starts on the newest kernels.
+/// All of one suite, so that they share their libraries. Those of trixie start on 6.1 and on 7.3.
 const PEERS: Packed = Packed { name: "peers", packages: &["bpftrace", "libbpf-tools", "tcpdump"], suite: "trixie", files };
 
 const PROGRAMS: [&str; 4] = ["usr/bin/tcpdump", "usr/bin/bpftrace", "usr/sbin/tcplife-libbpf", "usr/sbin/tcpstates-libbpf"];
