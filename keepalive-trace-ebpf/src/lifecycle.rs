@@ -171,7 +171,11 @@ pub fn destroyed<F: Fields>(sk: F) {
         // A close with unread data sends no FIN. One without does, and after that the kernel was out of memory, or `tcp_done`
         // was missed.
         state::ESTABLISHED | state::SYN_RECV if unread == 0 => {
-            if sk.all_acked() { state::FIN_WAIT2 } else { state::FIN_WAIT1 }
+            if sk.all_acked() {
+                state::FIN_WAIT2
+            } else {
+                state::FIN_WAIT1
+            }
         }
         state::CLOSE_WAIT if unread <= 1 => state::LAST_ACK,
         from => from,

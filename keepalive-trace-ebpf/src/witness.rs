@@ -1,5 +1,9 @@
 //! The kernel's own count of keepalive probes, held against ours: what the kernel skipped without a count is counted here.
-use aya_ebpf::{helpers::generated::bpf_get_smp_processor_id, macros::map, maps::{Array, HashMap}};
+use aya_ebpf::{
+    helpers::generated::bpf_get_smp_processor_id,
+    macros::map,
+    maps::{Array, HashMap},
+};
 use keepalive_trace_ebpf::counter;
 
 use crate::{

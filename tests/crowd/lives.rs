@@ -99,7 +99,7 @@ impl<F: FnMut(&Sighting)> Life<'_, F> {
         let what = if self.number.is_multiple_of(2) {
             What::Accepted { by }
         } else {
-            What::Connected { connect_us: Some(200 + u64::from(self.dice(5000))), opener: by }
+            What::Connected { connect_us: Some(200 + u64::from(self.dice(5000))), opener: by, late: false }
         };
         self.show(State::ESTABLISHED, 0, 2, what);
     }

@@ -88,7 +88,10 @@ mod tests {
             format!(r#"{{"event":"reply",{TIME},{ENDS},"n":3,"kind":"ack","rtt_us":40,"precision":"exact","missed":2}}"#),
             format!(r#"{{"event":"reset",{TIME},{ENDS},"in_timer":true,"cause":"user-timeout","unanswered":2}}"#),
             format!(r#"{{"event":"end",{TIME},{ENDS},"verdict":"local-close","probes_sent":0,"unanswered":0,"why":"Closed."}}"#),
+            format!(r#"{{"event":"uneventful",{TIME},"verdict":"peer-close","count":3,"cgroup":"/user.slice"}}"#),
+            format!(r#"{{"event":"uneventful",{TIME},"verdict":"local-close","count":3}}"#),
             format!(r#"{{"event":"lost",{TIME},"count":3,"where":"ring-buffer"}}"#),
+            format!(r#"{{"event":"stop",{TIME},"events":2,"lost":0,"connections":9,"uneventful":8,"verdicts":{{}}}}"#),
             format!(r#"{{"event":"stop",{TIME},"events":2,"lost":0,"connections":1,"verdicts":{{"peer-close":1}}}}"#),
             HISTORY.to_owned(),
             HISTORY
@@ -105,6 +108,7 @@ mod tests {
     fn what_nobody_published_is_refused_by_name() {
         for (line, named) in [
             (format!(r#"{{"event":"surprise",{TIME}}}"#), "surprise"),
+            (format!(r#"{{"event":"uneventful",{TIME},"verdict":"peer-reset","count":3}}"#), "peer-reset"),
             (format!(r#"{{"event":"lost",{TIME},"count":3,"where":"ring-buffer","extra":1}}"#), "extra"),
             (format!(r#"{{"event":"lost",{TIME},"count":3}}"#), "where"),
             (format!(r#"{{"event":"lost",{TIME},"count":0,"where":"reader"}}"#), "count"),

@@ -77,6 +77,7 @@ fn every_verdict_comes_as_it_was_meant_and_every_kind_of_event_comes() {
             Body::End(..) => "end",
             Body::Namespace(_) => "namespace",
             Body::Sysctl(..) => "sysctl",
+            Body::Uneventful(_) => "uneventful",
             Body::Lost(_) => "lost",
             Body::Stop(_) => "stop",
         };
