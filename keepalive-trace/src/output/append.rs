@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::escape;
+use super::harmless::append_escaped;
 use crate::model::{
     errno::Errno,
     owner::{Comm, Task},
@@ -64,7 +64,7 @@ impl Append for Vec<u8> {
     }
 
     fn escaped(&mut self, text: &str) {
-        self.text(&escape(text));
+        append_escaped(self, text);
     }
 
     #[inline]
@@ -80,8 +80,10 @@ impl Append for Vec<u8> {
     }
 
     fn padded(&mut self, number: u64, width: usize) {
-        let mut reversed = [b'0'; 20];
-        let (mut at, mut left) = (reversed.len(), number);
+        // As many bytes are always copied as the longest number has, which takes no call, and what is too much is cut off.
+        const LONGEST: usize = 20;
+        let mut reversed = [b'0'; 2 * LONGEST];
+        let (mut at, mut left) = (LONGEST, number);
         while left >= 10 {
             let pair = (left % 100) as usize * 2;
             left /= 100;
@@ -93,7 +95,12 @@ impl Append for Vec<u8> {
             at -= 1;
             reversed[at] = b'0' + left as u8;
         }
-        self.extend_from_slice(&reversed[at.min(reversed.len().saturating_sub(width))..]);
+        at = at.min(LONGEST.saturating_sub(width));
+        let end = self.len() + LONGEST - at;
+        if let Some(digits) = reversed[at..].first_chunk::<LONGEST>() {
+            self.extend_from_slice(digits);
+        }
+        self.truncate(end);
     }
 
     fn hex(&mut self, number: u64) {
@@ -178,7 +185,11 @@ impl Append for Vec<u8> {
     }
 
     fn comm(&mut self, comm: &Comm) {
-        self.escaped(&comm.text());
+        // Bytes that are no UTF-8 are replaced.
+        for chunk in comm.bytes().utf8_chunks() {
+            self.escaped(chunk.valid());
+            self.text(if chunk.invalid().is_empty() { "" } else { "\u{fffd}" });
+        }
     }
 
     fn task(&mut self, task: &Task) {
@@ -211,6 +222,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::output::escape;
 
     #[test]
     fn numbers_are_formatted_as_by_fmt() {
@@ -236,6 +248,17 @@ mod tests {
     fn addresses_are_formatted_as_by_fmt() {
         for address in ["127.0.0.1:80", "255.10.0.99:65535", "[::1]:443", "[2001:db8::7]:1", "[::ffff:10.0.0.1]:7"] {
             assert_eq!(appended(|out| out.endpoint(address.parse().unwrap())), address);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_name_is_its_text_escaped(bytes in any::<[u8; 16]>()) {
+            let comm = Comm::from(bytes);
+            let text = comm.text();
+            prop_assert_eq!(appended(|out| out.comm(&comm)), escape(&text));
         }
     }
 

@@ -1,5 +1,8 @@
 //! Text from outside, made harmless: control characters, and those that turn or hide text, do nothing to whoever reads it.
-use std::{borrow::Cow, io};
+use std::{
+    borrow::Cow,
+    io::{self, Write as _},
+};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -12,8 +15,14 @@ fn is_harmful(c: char) -> bool {
 }
 
 /// Nearly all text is this.
-pub(super) fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+fn is_plain(text: &str) -> bool {
+    // Without a way out in between, several bytes are looked at together.
+    text.bytes().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~'))
+}
+
+/// The same, in a string of JSON.
+fn is_plain_json(text: &str) -> bool {
+    text.bytes().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\'))
 }
 
 /// For people: what is harmful is written out.
@@ -39,10 +48,52 @@ pub(super) fn json_line(out: &mut Vec<u8>, value: &impl Serialize) -> Result<()>
     Ok(())
 }
 
-/// Appends text as a JSON string that may be shown on a terminal as well.
-pub(super) fn json_text(out: &mut Vec<u8>, text: &str) {
-    // Text can always be serialized, and a Vec takes everything.
-    let _ = text.serialize(&mut Serializer::with_formatter(out, Harmless));
+/// Appends text for people: what is harmful is written out.
+pub(super) fn append_escaped(out: &mut Vec<u8>, text: &str) {
+    if is_plain(text) {
+        return out.extend_from_slice(text.as_bytes());
+    }
+    for c in text.chars() {
+        if is_harmful(c) {
+            c.escape_default().for_each(|c| append_char(out, c));
+        } else {
+            append_char(out, c);
+        }
+    }
+}
+
+/// Appends text within a JSON string that may be shown on a terminal as well.
+pub(super) fn append_json(out: &mut Vec<u8>, text: &str) {
+    if is_plain_json(text) {
+        return out.extend_from_slice(text.as_bytes());
+    }
+    for c in text.chars() {
+        let short = match c {
+            '"' => "\\\"",
+            '\\' => "\\\\",
+            '\u{8}' => "\\b",
+            '\t' => "\\t",
+            '\n' => "\\n",
+            '\u{c}' => "\\f",
+            '\r' => "\\r",
+            c if is_harmful(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // A Vec takes everything.
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
+                continue;
+            }
+            c => {
+                append_char(out, c);
+                continue;
+            }
+        };
+        out.extend_from_slice(short.as_bytes());
+    }
+}
+
+fn append_char(out: &mut Vec<u8>, c: char) {
+    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
 /// JSON as serde writes it, but for what is harmful in strings: that becomes `\uXXXX`, and parses to the same.
@@ -68,7 +119,23 @@ impl Formatter for Harmless {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::output::append::appended;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn text_is_escaped_in_place_as_it_is_elsewhere(text in "[\\PC\\pC\"\\\\]*") {
+            prop_assert_eq!(appended(|out| append_escaped(out, &text)), escape(&text));
+            let mut line = Vec::new();
+            json_line(&mut line, &text).unwrap();
+            let appended = appended(|out| append_json(out, &text));
+            prop_assert_eq!(format!("\"{appended}\"\n"), String::from_utf8(line).unwrap());
+        }
+    }
 
     #[test]
     fn terminal_escapes_and_hidden_marks_are_made_visible() {

@@ -9,9 +9,10 @@ use anyhow::Result;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use self::object::Object;
+use self::object::{Object, key};
 use super::{
     Format,
+    append::Append as _,
     wall::{Style, WallClock},
 };
 use crate::model::{
@@ -48,9 +49,9 @@ impl Format for Json {
         // A write has its own time.
         let mono_ns = if let Body::Sysctl(write, _) = body { write.mono_ns } else { *mono_ns };
         let mut object = Object::begin(out);
-        object.name("event", name(body));
-        object.quoted("time", |out| wall.append(mono_ns, *wall_offset_ns, out));
-        object.number("mono_ns", mono_ns);
+        object.name(key!("event"), name(body));
+        object.quoted(key!("time"), |out| wall.append(mono_ns, *wall_offset_ns, out));
+        object.number(key!("mono_ns"), mono_ns);
         match body {
             Body::Start(start) => self::start(&mut object, start),
             Body::Namespace(namespace) => sysctl::namespace(&mut object, namespace),
@@ -58,15 +59,15 @@ impl Format for Json {
                 sysctl::write(&mut object, write, following.as_ref(), wall, *wall_offset_ns);
             }
             Body::Uneventful(Uneventful { verdict, cgroup, count }) => {
-                object.name("verdict", verdict.name());
-                object.number("count", *count);
+                object.name(key!("verdict"), verdict.name());
+                object.number(key!("count"), *count);
                 if let Some(cgroup) = cgroup {
-                    object.text("cgroup", cgroup);
+                    object.text(key!("cgroup"), cgroup);
                 }
             }
             Body::Lost(Lost { count, place }) => {
-                object.number("count", *count);
-                object.name("where", place.name());
+                object.number(key!("count"), *count);
+                object.name(key!("where"), place.name());
             }
             Body::Stop(stop) => self::stop(&mut object, stop),
             body => {
@@ -108,33 +109,33 @@ fn name(body: &Body) -> &'static str {
 
 fn start(object: &mut Object<'_>, start: &Start) {
     let Start { version, host, kernel, hz, attach, cmdline, sysctls, wall_offset_ns: _ } = start;
-    object.number("schema", SCHEMA);
-    object.text("version", version);
-    object.text("host", host);
-    object.text("kernel", kernel);
-    object.number("hz", *hz);
-    object.name_if("attach", attach.map(Attach::name));
-    object.text("cmdline", cmdline);
+    object.number(key!("schema"), SCHEMA);
+    object.text(key!("version"), version);
+    object.text(key!("host"), host);
+    object.text(key!("kernel"), kernel);
+    object.number(key!("hz"), *hz);
+    object.name_if(key!("attach"), attach.map(Attach::name));
+    object.text(key!("cmdline"), cmdline);
     if let Some(Sysctls { time_s, intvl_s, probes }) = sysctls {
-        object.object("sysctl", |sysctl| {
-            sysctl.signed("time_s", *time_s);
-            sysctl.signed("intvl_s", *intvl_s);
-            sysctl.number("probes", *probes);
+        object.object(key!("sysctl"), |sysctl| {
+            sysctl.signed(key!("time_s"), *time_s);
+            sysctl.signed(key!("intvl_s"), *intvl_s);
+            sysctl.number(key!("probes"), *probes);
         });
     }
 }
 
 fn stop(object: &mut Object<'_>, stop: &Stop) {
     let Stop { events, lost, connections, uneventful, verdicts } = stop;
-    object.number("events", *events);
-    object.number("lost", *lost);
-    object.number("connections", *connections);
+    object.number(key!("events"), *events);
+    object.number(key!("lost"), *lost);
+    object.number(key!("connections"), *connections);
     if *uneventful > 0 {
-        object.number("uneventful", *uneventful);
+        object.number(key!("uneventful"), *uneventful);
     }
     // By name.
     let verdicts: BTreeMap<_, _> = verdicts.iter().map(|(verdict, count)| (verdict.name(), *count)).collect();
-    object.object("verdicts", |object| verdicts.iter().for_each(|(name, count)| object.number(name, *count)));
+    object.object(key!("verdicts"), |object| verdicts.iter().for_each(|(name, count)| object.any_key(name).number(*count)));
 }
 
 #[derive(Debug, Serialize)]

@@ -136,6 +136,26 @@ impl JsonLines {
     }
 }
 
+/// Events as lines for people, wherever they go.
+pub struct TextLines {
+    text: text::Text,
+    line: Vec<u8>,
+}
+
+impl TextLines {
+    pub fn new(look: &Look) -> Self {
+        Self { text: text::Text::new(look, colors(look.colors)), line: Vec::new() }
+    }
+
+    /// # Errors
+    /// When `out` can't be written.
+    pub fn write(&mut self, event: &Event, out: &mut impl io::Write) -> Result<()> {
+        self.line.clear();
+        self.text.write(event, &mut self.line)?;
+        out.write_all(&self.line).context("cannot write lines")
+    }
+}
+
 /// Text for a cell of a spreadsheet: nothing in it does anything, there or on a terminal.
 pub fn harmless_cell(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@']);

@@ -1,5 +1,8 @@
 //! The lines that are about sysctls and not about a connection.
-use super::{connection::task, object::Object};
+use super::{
+    connection::task,
+    object::{Object, key},
+};
 use crate::{
     model::{
         event::Namespace,
@@ -17,24 +20,24 @@ pub(super) fn write(
     wall_offset_ns: i64,
 ) {
     let Write { mono_ns: _, netns, name, old, new, refused, by } = write;
-    object.name("name", name.name());
-    object.signed("old", *old);
+    object.name(key!("name"), name.name());
+    object.signed(key!("old"), *old);
     match refused {
-        None => object.signed("new", *new),
-        Some(errno) => object.quoted("errno", |out| out.errno(*errno)),
+        None => object.signed(key!("new"), *new),
+        Some(errno) => object.quoted(key!("errno"), |out| out.errno(*errno)),
     }
-    object.number("netns", *netns);
-    task(object, ["task_pid", "task_comm"], by.as_ref());
+    object.number(key!("netns"), *netns);
+    task(object, [key!("task_pid"), key!("task_comm")], by.as_ref());
     let Some(following) = following else { return };
     let Following { sockets, now, later, never_socket, never_off, by } = following;
-    object.number("sockets", *sockets);
-    object.number("follow_now", *now);
-    object.number("follow_later", *later);
-    object.number("follow_never", following.never());
-    object.number("never_socket", *never_socket);
-    object.number("never_off", *never_off);
+    object.number(key!("sockets"), *sockets);
+    object.number(key!("follow_now"), *now);
+    object.number(key!("follow_later"), *later);
+    object.number(key!("follow_never"), following.never());
+    object.number(key!("never_socket"), *never_socket);
+    object.number(key!("never_off"), *never_off);
     let Some(Deadlines { nearest_ns, median_ns, last_ns }) = by else { return };
-    for (key, ns) in [("nearest_at", nearest_ns), ("median_at", median_ns), ("last_at", last_ns)] {
+    for (key, ns) in [(key!("nearest_at"), nearest_ns), (key!("median_at"), median_ns), (key!("last_at"), last_ns)] {
         object.quoted(key, |out| wall.append(*ns, wall_offset_ns, out));
     }
 }
@@ -43,18 +46,18 @@ pub(super) fn write(
 pub(super) fn namespace(object: &mut Object<'_>, namespace: &Namespace) {
     let Namespace { netns, host, name, sysctls, sockets, keepalive, follow, findings } = namespace;
     let Sysctls { time_s, intvl_s, probes } = *sysctls;
-    object.number("netns", *netns);
+    object.number(key!("netns"), *netns);
     if let Some(host) = host {
-        object.flag("host", *host);
+        object.flag(key!("host"), *host);
     }
-    object.text_if("name", name.as_deref());
-    object.signed("time_s", time_s);
-    object.signed("intvl_s", intvl_s);
-    object.number("probes", probes);
-    object.number("sockets", *sockets);
-    object.number("keepalive", *keepalive);
-    object.number("follow", *follow);
-    object.names("findings", findings.iter().map(|finding| finding.name()));
+    object.text_if(key!("name"), name.as_deref());
+    object.signed(key!("time_s"), time_s);
+    object.signed(key!("intvl_s"), intvl_s);
+    object.number(key!("probes"), probes);
+    object.number(key!("sockets"), *sockets);
+    object.number(key!("keepalive"), *keepalive);
+    object.number(key!("follow"), *follow);
+    object.names(key!("findings"), findings.iter().map(|finding| finding.name()));
 }
 
 #[cfg(test)]
