@@ -1,28 +1,42 @@
 //! The kinds of columns that there are, and how each is filled and looked at.
-use std::{any::Any, borrow::Cow, marker::PhantomData, rc::Rc, sync::Arc};
+use std::{any::Any, marker::PhantomData, ops::Range, rc::Rc, sync::Arc};
 
 use arrow_array::{
     Array, ArrayRef, ArrowPrimitiveType, BooleanArray, DictionaryArray, PrimitiveArray, StringArray, TimestampNanosecondArray,
     UInt16Array,
-    builder::{BooleanBuilder, PrimitiveBuilder, StringBuilder},
     cast::AsArray as _,
     types::{TimestampNanosecondType, UInt16Type},
 };
-use arrow_buffer::NullBuffer;
+use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer};
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 use hashbrown::HashMap;
 
-use super::words::Word;
+use super::{
+    dictionary::WordsBuilder,
+    encode::Encoder,
+    fill::{Fixed, Flags, Sentences},
+    words::Word,
+};
 
 /// A kind of column.
 pub(super) trait Cell {
     type Value;
+    /// A value as a row has it.
+    type Given<'a>;
     type Builder: Default;
     type View;
 
     fn data_type() -> DataType;
-    fn push(builder: &mut Self::Builder, value: Option<Self::Value>);
-    fn finish(builder: &mut Self::Builder) -> Result<ArrayRef, ArrowError>;
+    /// Takes in the value of a row. Rows come in order; those that hold nothing are left out.
+    fn push(builder: &mut Self::Builder, row: usize, value: Self::Given<'_>);
+    /// Appends the dictionary that some rows need, where there is one and it is another than before; and counts dictionaries.
+    fn dictionary(_: &mut Self::Builder, _: &Range<usize>, _id: &mut i64, _: &mut Encoder, _out: &mut Vec<u8>) {}
+    /// Hands some rows to the encoder.
+    fn encode(builder: &mut Self::Builder, rows: &Range<usize>, encoder: &mut Encoder);
+    /// So many rows as an array.
+    fn array(builder: &mut Self::Builder, rows: usize) -> Result<ArrayRef, ArrowError>;
+    /// Forgets all rows.
+    fn clear(builder: &mut Self::Builder);
     /// None where the column is of another type.
     fn view(name: &'static str, column: &ArrayRef, seen: &mut Seen) -> Option<Self::View>;
     fn at(view: &Self::View, row: usize) -> Option<Self::Value>;
@@ -43,19 +57,29 @@ pub(super) struct Number<T>(PhantomData<T>);
 
 impl<T: ArrowPrimitiveType> Cell for Number<T> {
     type Value = T::Native;
-    type Builder = PrimitiveBuilder<T>;
+    type Given<'a> = T::Native;
+    type Builder = Fixed<T::Native>;
     type View = PrimitiveArray<T>;
 
     fn data_type() -> DataType {
         T::DATA_TYPE
     }
 
-    fn push(builder: &mut Self::Builder, value: Option<T::Native>) {
-        builder.append_option(value);
+    #[inline]
+    fn push(builder: &mut Self::Builder, row: usize, value: T::Native) {
+        builder.push(row, value);
     }
 
-    fn finish(builder: &mut Self::Builder) -> Result<ArrayRef, ArrowError> {
-        Ok(Arc::new(builder.finish()))
+    fn encode(builder: &mut Self::Builder, rows: &Range<usize>, encoder: &mut Encoder) {
+        builder.encode(rows, encoder);
+    }
+
+    fn array(builder: &mut Self::Builder, rows: usize) -> Result<ArrayRef, ArrowError> {
+        Ok(Arc::new(numbers::<T>(builder, rows)))
+    }
+
+    fn clear(builder: &mut Self::Builder) {
+        builder.clear();
     }
 
     fn view(_: &'static str, column: &ArrayRef, _: &mut Seen) -> Option<Self::View> {
@@ -77,6 +101,13 @@ impl<T: ArrowPrimitiveType> Cell for Number<T> {
     }
 }
 
+/// So many rows as an array.
+fn numbers<T: ArrowPrimitiveType>(builder: &mut Fixed<T::Native>, rows: usize) -> PrimitiveArray<T> {
+    builder.fill(rows);
+    let nulls = builder.valid.nulls(rows);
+    PrimitiveArray::new(builder.values.clone().into(), Some(nulls))
+}
+
 /// What stands in a row, if anything does. Arrow's own `value` is a call for each.
 #[inline(always)]
 fn value<T: ArrowPrimitiveType>(column: &PrimitiveArray<T>, row: usize) -> Option<T::Native> {
@@ -89,19 +120,29 @@ pub(super) struct Moment;
 
 impl Cell for Moment {
     type Value = i64;
-    type Builder = PrimitiveBuilder<TimestampNanosecondType>;
+    type Given<'a> = i64;
+    type Builder = Fixed<i64>;
     type View = TimestampNanosecondArray;
 
     fn data_type() -> DataType {
         DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
     }
 
-    fn push(builder: &mut Self::Builder, value: Option<i64>) {
-        builder.append_option(value);
+    #[inline]
+    fn push(builder: &mut Self::Builder, row: usize, value: i64) {
+        builder.push(row, value);
     }
 
-    fn finish(builder: &mut Self::Builder) -> Result<ArrayRef, ArrowError> {
-        Ok(Arc::new(builder.finish().with_timezone("UTC")))
+    fn encode(builder: &mut Self::Builder, rows: &Range<usize>, encoder: &mut Encoder) {
+        builder.encode(rows, encoder);
+    }
+
+    fn array(builder: &mut Self::Builder, rows: usize) -> Result<ArrayRef, ArrowError> {
+        Ok(Arc::new(numbers::<TimestampNanosecondType>(builder, rows).with_timezone("UTC")))
+    }
+
+    fn clear(builder: &mut Self::Builder) {
+        builder.clear();
     }
 
     fn view(_: &'static str, column: &ArrayRef, _: &mut Seen) -> Option<Self::View> {
@@ -128,19 +169,29 @@ pub(super) struct Flag;
 
 impl Cell for Flag {
     type Value = bool;
-    type Builder = BooleanBuilder;
+    type Given<'a> = bool;
+    type Builder = Flags;
     type View = BooleanArray;
 
     fn data_type() -> DataType {
         DataType::Boolean
     }
 
-    fn push(builder: &mut Self::Builder, value: Option<bool>) {
-        builder.append_option(value);
+    #[inline]
+    fn push(builder: &mut Self::Builder, row: usize, value: bool) {
+        builder.push(row, value);
     }
 
-    fn finish(builder: &mut Self::Builder) -> Result<ArrayRef, ArrowError> {
-        Ok(Arc::new(builder.finish()))
+    fn encode(builder: &mut Self::Builder, rows: &Range<usize>, encoder: &mut Encoder) {
+        builder.encode(rows, encoder);
+    }
+
+    fn array(builder: &mut Self::Builder, rows: usize) -> Result<ArrayRef, ArrowError> {
+        Ok(Arc::new(BooleanArray::new(builder.values.buffer(rows), Some(builder.valid.nulls(rows)))))
+    }
+
+    fn clear(builder: &mut Self::Builder) {
+        builder.clear();
     }
 
     fn view(_: &'static str, column: &ArrayRef, _: &mut Seen) -> Option<Self::View> {
@@ -167,19 +218,33 @@ pub(super) struct Text;
 
 impl Cell for Text {
     type Value = String;
-    type Builder = StringBuilder;
+    type Given<'a> = &'a str;
+    type Builder = Sentences;
     type View = StringArray;
 
     fn data_type() -> DataType {
         DataType::Utf8
     }
 
-    fn push(builder: &mut Self::Builder, value: Option<String>) {
-        builder.append_option(value);
+    #[inline]
+    fn push(builder: &mut Self::Builder, row: usize, value: &str) {
+        builder.push(row, value);
     }
 
-    fn finish(builder: &mut Self::Builder) -> Result<ArrayRef, ArrowError> {
-        Ok(Arc::new(builder.finish()))
+    fn encode(builder: &mut Self::Builder, rows: &Range<usize>, encoder: &mut Encoder) {
+        builder.encode(rows, encoder);
+    }
+
+    fn array(builder: &mut Self::Builder, rows: usize) -> Result<ArrayRef, ArrowError> {
+        builder.fill(rows);
+        let offsets: Vec<i32> = std::iter::once(0).chain(builder.ends.iter().copied()).collect();
+        let offsets = OffsetBuffer::new(offsets.into());
+        let bytes = Buffer::from_slice_ref(&builder.bytes);
+        Ok(Arc::new(StringArray::try_new(offsets, bytes, Some(builder.valid.nulls(rows)))?))
+    }
+
+    fn clear(builder: &mut Self::Builder) {
+        builder.clear();
     }
 
     fn view(_: &'static str, column: &ArrayRef, _: &mut Seen) -> Option<Self::View> {
@@ -199,56 +264,9 @@ impl Cell for Text {
 /// Words, through a dictionary.
 pub(super) struct Words<W>(PhantomData<W>);
 
-/// Fills a column of words. A dictionary goes on being used as long as it has all the words of a batch.
-pub(super) struct WordsBuilder<W> {
-    rows: Vec<Option<u16>>,
-    numbers: HashMap<W, u16>,
-    words: Vec<W>,
-    /// The dictionary that was written last, and how many words it has.
-    written: Option<ArrayRef>,
-    known: usize,
-}
-
-impl<W: Word> Default for WordsBuilder<W> {
-    fn default() -> Self {
-        let mut builder = Self { rows: Vec::new(), numbers: HashMap::new(), words: Vec::new(), written: None, known: 0 };
-        for word in W::KNOWN {
-            builder.number(Cow::Borrowed(word));
-        }
-        builder
-    }
-}
-
-impl<W: Word> WordsBuilder<W> {
-    /// Rows of a batch are fewer than numbers, and so are the words of a dictionary.
-    fn number(&mut self, word: Cow<'_, W>) -> u16 {
-        if let Some(number) = self.numbers.get(word.as_ref()) {
-            return *number;
-        }
-        let number = self.words.len() as u16;
-        self.words.push(word.clone().into_owned());
-        self.numbers.insert(word.into_owned(), number);
-        number
-    }
-
-    /// Only words of this batch: the others have gone by.
-    fn renew(&mut self) {
-        let old = std::mem::take(&mut self.words);
-        self.numbers.clear();
-        W::KNOWN.iter().for_each(|word| _ = self.number(Cow::Borrowed(word)));
-        let mut renumbered: Vec<Option<u16>> = vec![None; old.len()];
-        for row in 0..self.rows.len() {
-            let Some(number) = self.rows[row] else { continue };
-            let number = usize::from(number);
-            let new = renumbered[number].unwrap_or_else(|| self.number(Cow::Borrowed(&old[number])));
-            renumbered[number] = Some(new);
-            self.rows[row] = Some(new);
-        }
-    }
-}
-
-impl<W: Word + 'static> Cell for Words<W> {
+impl<W: Word> Cell for Words<W> {
     type Value = W;
+    type Given<'a> = W::Given<'a>;
     type Builder = WordsBuilder<W>;
     type View = (UInt16Array, Rc<Vec<Option<W>>>);
 
@@ -256,20 +274,27 @@ impl<W: Word + 'static> Cell for Words<W> {
         DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8))
     }
 
-    fn push(builder: &mut Self::Builder, value: Option<W>) {
-        let number = value.map(|word| builder.number(Cow::Owned(word)));
-        builder.rows.push(number);
+    #[inline]
+    fn push(builder: &mut Self::Builder, row: usize, value: W::Given<'_>) {
+        builder.push(row, value);
     }
 
-    fn finish(builder: &mut Self::Builder) -> Result<ArrayRef, ArrowError> {
-        let written = builder.written.take().filter(|_| builder.words.len() == builder.known);
-        let dictionary = written.unwrap_or_else(|| {
-            builder.renew();
-            Arc::new(StringArray::from_iter_values(builder.words.iter().map(W::text)))
-        });
-        (builder.written, builder.known) = (Some(Arc::clone(&dictionary)), builder.words.len());
-        let keys = UInt16Array::from_iter(builder.rows.drain(..));
-        Ok(Arc::new(DictionaryArray::try_new(keys, dictionary)?))
+    fn dictionary(builder: &mut Self::Builder, rows: &Range<usize>, id: &mut i64, encoder: &mut Encoder, out: &mut Vec<u8>) {
+        builder.write_dictionary(rows, *id, encoder, out);
+        *id += 1;
+    }
+
+    fn encode(builder: &mut Self::Builder, rows: &Range<usize>, encoder: &mut Encoder) {
+        builder.encode(rows, encoder);
+    }
+
+    fn array(builder: &mut Self::Builder, rows: usize) -> Result<ArrayRef, ArrowError> {
+        let (places, dictionary) = builder.arrays(rows);
+        Ok(Arc::new(DictionaryArray::try_new(places, dictionary)?))
+    }
+
+    fn clear(builder: &mut Self::Builder) {
+        builder.clear();
     }
 
     fn view(name: &'static str, column: &ArrayRef, seen: &mut Seen) -> Option<Self::View> {

@@ -8,7 +8,8 @@ use arrow_array::{
 
 use super::{
     cells::{Flag, Moment, Number, Seen, Text, Words},
-    layout::{Look, columns, key, view},
+    encode::Encoder,
+    layout::{Look, columns, key, messages, view},
     words::{Dir, Kind, Way},
 };
 use crate::model::{
@@ -22,10 +23,11 @@ use crate::model::{
     verdict::Verdict,
 };
 
-/// Both, of events.
+/// All of these, of events.
 macro_rules! events {
     ($($column:tt)+) => {
         columns! { $($column)+ }
+        messages! { $($column)+ }
         view! { $($column)+ }
     };
 }

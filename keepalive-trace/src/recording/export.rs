@@ -131,13 +131,13 @@ impl Events {
     /// When a batch was full and can't be written.
     pub fn add<W: Write + Send>(&mut self, event: &Event, table: &mut Table<W>) -> Result<()> {
         self.0.add(event);
-        if self.0.rows >= ROWS { self.flush(table) } else { Ok(()) }
+        if self.0.rows() >= ROWS { self.flush(table) } else { Ok(()) }
     }
 
     /// # Errors
     /// When the table can't be written.
     pub fn flush<W: Write + Send>(&mut self, table: &mut Table<W>) -> Result<()> {
-        if self.0.rows == 0 {
+        if self.0.rows() == 0 {
             return Ok(());
         }
         let batch = self.0.take(&table.schema)?;

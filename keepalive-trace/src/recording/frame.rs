@@ -5,7 +5,6 @@
 use std::io::{self, BufRead, Read};
 
 use arrow_buffer::{Buffer, MutableBuffer};
-use arrow_ipc::writer::EncodedData;
 
 /// Before every message.
 const CONTINUATION: [u8; 4] = [0xff; 4];
@@ -20,24 +19,23 @@ const LARGEST_METADATA: usize = 1 << 20;
 const LARGEST_BODY: usize = 1 << 28;
 
 /// Appends a message, sealed.
-pub(super) fn write(EncodedData { ipc_message, arrow_data }: &EncodedData, out: &mut Vec<u8>) {
-    let padded = ipc_message.len().next_multiple_of(8);
+pub(super) fn write(metadata: &[u8], body: &[u8], out: &mut Vec<u8>) {
+    let padded = metadata.len().next_multiple_of(8);
     out.extend_from_slice(&CONTINUATION);
     let from = out.len();
     // Metadata is some KiB.
     out.extend_from_slice(&((padded + SEAL) as u32).to_le_bytes());
-    out.extend_from_slice(ipc_message);
+    out.extend_from_slice(metadata);
     out.resize(from + 4 + padded, 0);
     let mut crc = crc32fast::Hasher::new();
     crc.update(&out[from..]);
-    let body = arrow_data.len().next_multiple_of(8);
-    let padding = [0; 8];
-    crc.update(arrow_data);
-    crc.update(&padding[..body - arrow_data.len()]);
+    let padding = &[0; 8][..body.len().next_multiple_of(8) - body.len()];
+    crc.update(body);
+    crc.update(padding);
     out.extend_from_slice(&MARK);
     out.extend_from_slice(&crc.finalize().to_le_bytes());
-    out.extend_from_slice(arrow_data);
-    out.extend_from_slice(&padding[..body - arrow_data.len()]);
+    out.extend_from_slice(body);
+    out.extend_from_slice(padding);
 }
 
 /// A message as it lies on the disk.

@@ -96,12 +96,12 @@ columns! {
 }
 
 /// Lays a history flat.
-pub(super) fn flat(history: &History, cgroup: Option<&Arc<str>>, run: &Run) -> Row {
+pub(super) fn flat<'a>(history: &'a History, cgroup: Option<&'a Arc<str>>, run: &'a Run) -> Row<'a> {
     let (start, http) = (&run.start, history.http());
     let wall = |ns: u64| Some(start.wall_offset_ns.wrapping_add_unsigned(ns));
     let owner = history.owner();
     let row = Row {
-        host: Some(start.host.as_str().into()),
+        host: Some(&start.host),
         conn: Some(history.id.0),
         ip: Some(match history.family {
             Family::V4 => 4,
@@ -112,7 +112,7 @@ pub(super) fn flat(history: &History, cgroup: Option<&Arc<str>>, run: &Run) -> R
         raddr: Some(history.remote().ip()),
         rport: Some(history.remote().port()),
         netns: history.netns(),
-        cgroup: cgroup.cloned(),
+        cgroup: cgroup.map(|cgroup| &**cgroup),
         pid: owner.map(|owner| owner.task.pid),
         comm: owner.map(|owner| owner.task.comm),
         holders: owner.map(|owner| owner.holders),
@@ -122,7 +122,7 @@ pub(super) fn flat(history: &History, cgroup: Option<&Arc<str>>, run: &Run) -> R
         last_at: wall(history.last_ns),
         verdict: history.verdict,
         errno: history.errno,
-        why: history.why().map(str::to_owned),
+        why: history.why(),
         probes_sent: Some(history.tally.probes()),
         answered: Some(history.tally.answered),
         unanswered: Some(history.tally.unanswered),

@@ -8,13 +8,14 @@ macro_rules! columns {
     ($($(#[doc = $doc:literal])+ $name:ident $(as $key:literal)?: $cell:ty,)+) => {
         /// A row.
         #[derive(Default)]
-        pub(super) struct Row {
-            $($(#[doc = $doc])+ pub(super) $name: Option<<$cell as $crate::recording::cells::Cell>::Value>,)+
+        pub(super) struct Row<'a> {
+            $($(#[doc = $doc])+ pub(super) $name: Option<<$cell as $crate::recording::cells::Cell>::Given<'a>>,)+
         }
 
         /// Rows that are not written yet, column by column.
         #[derive(Default)]
         pub(super) struct Columns {
+            rows: usize,
             $($name: <$cell as $crate::recording::cells::Cell>::Builder,)+
         }
 
@@ -23,13 +24,44 @@ macro_rules! columns {
                 vec![$(arrow_schema::Field::new(key!($name $($key)?), <$cell as $crate::recording::cells::Cell>::data_type(), true)),+]
             }
 
-            pub(super) fn push(&mut self, row: Row) {
-                $(<$cell as $crate::recording::cells::Cell>::push(&mut self.$name, row.$name);)+
+            pub(super) fn push(&mut self, row: Row<'_>) {
+                $(if let Some(value) = row.$name {
+                    <$cell as $crate::recording::cells::Cell>::push(&mut self.$name, self.rows, value);
+                })+
+                self.rows += 1;
             }
 
             /// All columns, empty again.
             pub(super) fn finish(&mut self) -> Result<Vec<arrow_array::ArrayRef>, arrow_schema::ArrowError> {
-                Ok(vec![$(<$cell as $crate::recording::cells::Cell>::finish(&mut self.$name)?),+])
+                let columns = vec![$(<$cell as $crate::recording::cells::Cell>::array(&mut self.$name, self.rows)?),+];
+                self.clear();
+                Ok(columns)
+            }
+
+            /// Forgets all rows.
+            pub(super) fn clear(&mut self) {
+                $(<$cell as $crate::recording::cells::Cell>::clear(&mut self.$name);)+
+                self.rows = 0;
+            }
+        }
+    };
+}
+
+/// Columns as messages of a stream.
+macro_rules! messages {
+    ($($(#[doc = $doc:literal])+ $name:ident $(as $key:literal)?: $cell:ty,)+) => {
+        impl Columns {
+            /// How many rows there are.
+            pub(super) fn rows(&self) -> usize {
+                self.rows
+            }
+
+            /// Appends the messages of some rows.
+            pub(super) fn encode(&mut self, rows: &std::ops::Range<usize>, encoder: &mut Encoder, out: &mut Vec<u8>) {
+                let mut id = 0;
+                $(<$cell as $crate::recording::cells::Cell>::dictionary(&mut self.$name, rows, &mut id, encoder, out);)+
+                $(<$cell as $crate::recording::cells::Cell>::encode(&mut self.$name, rows, encoder);)+
+                encoder.batch(rows.len(), out);
             }
         }
     };
@@ -100,4 +132,4 @@ impl Together {
     }
 }
 
-pub(super) use {columns, key, view};
+pub(super) use {columns, key, messages, view};

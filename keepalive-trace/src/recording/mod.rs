@@ -2,8 +2,11 @@
 mod batches;
 mod cells;
 mod columns;
+mod dictionary;
+mod encode;
 mod export;
 mod file;
+mod fill;
 mod frame;
 mod header;
 mod histories;

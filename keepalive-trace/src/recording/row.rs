@@ -1,6 +1,4 @@
 //! From an event to a row.
-use std::sync::Arc;
-
 use super::{
     columns::Row,
     words::{Dir, Kind, Way},
@@ -32,7 +30,7 @@ impl Wall {
 
 /// Lays an event flat. None for what is no part of a recording: its start is in the header, its stop is the recorder's own, and
 /// namespaces are listed by `sysctl` alone.
-pub(super) fn flat(Event { mono_ns, body }: &Event, wall: Wall) -> Option<Row> {
+pub(super) fn flat<'a>(Event { mono_ns, body }: &'a Event, host: &'a str, wall: Wall) -> Option<Row<'a>> {
     let row = match body {
         Body::Start(_) | Body::Stop(_) | Body::Namespace(_) => return None,
         Body::Open(connection, Open { how, connect_us }) => {
@@ -76,8 +74,7 @@ pub(super) fn flat(Event { mono_ns, body }: &Event, wall: Wall) -> Option<Row> {
         },
         Body::Reset(connection, Reset { reason, cause, task: by }) => {
             let (task_pid, task_comm) = task(*by);
-            let reason = reason.as_deref().map(Arc::from);
-            Row { event: Some(Kind::Reset), reason, cause: *cause, task_pid, task_comm, ..of(connection) }
+            Row { event: Some(Kind::Reset), reason: reason.as_deref(), cause: *cause, task_pid, task_comm, ..of(connection) }
         }
         Body::Http(connection, http) => of_http(connection, http),
         Body::End(connection, End { verdict, errno, probes_sent, unanswered, age_ms, armed_before_sysctl, why, http }) => Row {
@@ -88,7 +85,7 @@ pub(super) fn flat(Event { mono_ns, body }: &Event, wall: Wall) -> Option<Row> {
             unanswered: Some(*unanswered),
             age_ms: *age_ms,
             armed_before_sysctl: Some(*armed_before_sysctl),
-            why: Some(why.clone()),
+            why: Some(why),
             ..of_http_end(connection, http.as_deref())
         },
         Body::Sysctl(write, following) => of_write(write, following.as_ref(), wall),
@@ -103,15 +100,15 @@ pub(super) fn flat(Event { mono_ns, body }: &Event, wall: Wall) -> Option<Row> {
             Row { event: Some(Kind::Lost), count: Some(*count), place: Some(*place), ..Row::default() }
         }
     };
-    Some(Row { time: Some(wall.of(*mono_ns)), ..row })
+    Some(Row { time: Some(wall.of(*mono_ns)), host: Some(host), ..row })
 }
 
 /// The recorder's last row: so many events came before it.
-pub(super) fn stop(mono_ns: u64, events: u64, wall: Wall) -> Row {
-    Row { time: Some(wall.of(mono_ns)), event: Some(Kind::Stop), count: Some(events), ..Row::default() }
+pub(super) fn stop(mono_ns: u64, events: u64, host: &str, wall: Wall) -> Row<'_> {
+    Row { time: Some(wall.of(mono_ns)), event: Some(Kind::Stop), host: Some(host), count: Some(events), ..Row::default() }
 }
 
-fn of(connection: &Connection) -> Row {
+fn of(connection: &Connection) -> Row<'_> {
     let Connection { id, cookie, family, local, remote, netns, cgroup, owner, state, settings, idle_ms, probes_out } = connection;
     let row = Row {
         conn: Some(id.0),
@@ -125,7 +122,7 @@ fn of(connection: &Connection) -> Row {
         raddr: Some(remote.ip()),
         rport: Some(remote.port()),
         netns: *netns,
-        cgroup: cgroup.clone(),
+        cgroup: cgroup.as_deref(),
         state: Some(*state),
         pid: owner.map(|owner| owner.task.pid),
         comm: owner.map(|owner| owner.task.comm),
@@ -148,7 +145,7 @@ fn of(connection: &Connection) -> Row {
     }
 }
 
-fn of_http(connection: &Connection, http: &Http) -> Row {
+fn of_http<'a>(connection: &'a Connection, http: &Http) -> Row<'a> {
     let Http { line, n, connection: tokens, promise: Promise { timeout_s, max }, idle_before_ms } = *http;
     let (dir, method, status) = match line {
         Line::Request(method) => (Dir::Request, Some(method), None),
@@ -168,7 +165,7 @@ fn of_http(connection: &Connection, http: &Http) -> Row {
     }
 }
 
-fn of_http_end(connection: &Connection, end: Option<&http::End>) -> Row {
+fn of_http_end<'a>(connection: &'a Connection, end: Option<&http::End>) -> Row<'a> {
     let Some(http::End { cause, requests, responses, saved, findings }) = end else { return of(connection) };
     Row {
         http: *cause,
@@ -181,7 +178,7 @@ fn of_http_end(connection: &Connection, end: Option<&http::End>) -> Row {
     }
 }
 
-fn of_write(write: &Write, following: Option<&Following>, wall: Wall) -> Row {
+fn of_write<'a>(write: &Write, following: Option<&Following>, wall: Wall) -> Row<'a> {
     let Write { mono_ns: _, netns, name, old, new, refused, by } = write;
     let (task_pid, task_comm) = task(*by);
     let row = Row {

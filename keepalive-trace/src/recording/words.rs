@@ -1,11 +1,12 @@
 //! Words: what a column holds again and again, and how each is read back.
-use std::{borrow::Cow, hash::Hash, net::IpAddr, sync::Arc};
+mod comm;
+
+use std::{borrow::Cow, hash::Hash, io::Write as _, net::IpAddr, sync::Arc};
 
 use crate::model::{
     errno::Errno,
     event::{How, Outcome, Place, Precision, ProbeResult, ReplyKind},
     http::{Cause, Finding, Findings, Method, SavedFrom, Tokens},
-    owner::Comm,
     settings::Origin,
     state::State,
     sysctl::Name,
@@ -13,11 +14,30 @@ use crate::model::{
 };
 
 /// What stands in a dictionary.
-pub(super) trait Word: Clone + Eq + Hash + 'static {
+pub(super) trait Word: Clone + Eq + 'static {
     /// Those that every recording begins with.
     const KNOWN: &[Self];
 
+    /// The word as a row has it.
+    type Given<'a>: Copy + Hash;
+
+    fn given(&self) -> Self::Given<'_>;
+
+    fn own(given: Self::Given<'_>) -> Self;
+
+    fn is(&self, given: Self::Given<'_>) -> bool;
+
+    /// Its place among the known words, where all words are known.
+    fn index(_: Self::Given<'_>) -> Option<u16> {
+        None
+    }
+
     fn text(&self) -> Cow<'_, str>;
+
+    /// Appends the text.
+    fn append(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.text().as_bytes());
+    }
 
     /// None for a word of a later version.
     fn parse(text: &str) -> Option<Self>;
@@ -93,11 +113,42 @@ impl Way {
     }
 }
 
+/// A word that a row has as it is.
+macro_rules! given_as_it_is {
+    () => {
+        type Given<'a> = Self;
+
+        #[inline]
+        fn given(&self) -> Self {
+            *self
+        }
+
+        #[inline]
+        fn own(given: Self) -> Self {
+            given
+        }
+
+        #[inline]
+        fn is(&self, given: Self) -> bool {
+            *self == given
+        }
+    };
+}
+
+use given_as_it_is;
+
 /// Words of a closed set, by their names.
 macro_rules! closed {
     ($($type:ident: $($word:ident)+;)+) => {
         $(impl Word for $type {
             const KNOWN: &[Self] = &[$(Self::$word),+];
+
+            given_as_it_is!();
+
+            #[inline]
+            fn index(given: Self) -> Option<u16> {
+                Self::KNOWN.iter().position(|word| *word == given).map(|place| place as u16)
+            }
 
             fn text(&self) -> Cow<'_, str> {
                 Cow::Borrowed(self.name())
@@ -130,6 +181,8 @@ closed! {
 impl Word for Verdict {
     const KNOWN: &[Self] = &Self::ALL;
 
+    given_as_it_is!();
+
     fn text(&self) -> Cow<'_, str> {
         Cow::Borrowed(self.name())
     }
@@ -141,6 +194,8 @@ impl Word for Verdict {
 
 impl Word for Findings {
     const KNOWN: &[Self] = &[];
+
+    given_as_it_is!();
 
     fn text(&self) -> Cow<'_, str> {
         Cow::Owned(self.to_string())
@@ -155,6 +210,8 @@ impl Word for Findings {
 
 impl Word for Tokens {
     const KNOWN: &[Self] = &[];
+
+    given_as_it_is!();
 
     fn text(&self) -> Cow<'_, str> {
         Cow::Owned(self.to_string())
@@ -177,6 +234,8 @@ impl Word for Tokens {
 impl Word for State {
     const KNOWN: &[Self] = &Self::CONNECTIONS;
 
+    given_as_it_is!();
+
     fn text(&self) -> Cow<'_, str> {
         self.name().map_or_else(|| Cow::Owned(self.to_string()), Cow::Borrowed)
     }
@@ -191,6 +250,8 @@ impl Word for State {
 
 impl Word for Errno {
     const KNOWN: &[Self] = &[Self::TIMEDOUT, Self::CONNRESET, Self::CONNREFUSED, Self::PIPE, Self::CONNABORTED];
+
+    given_as_it_is!();
 
     fn text(&self) -> Cow<'_, str> {
         self.name().map_or_else(|| Cow::Owned(self.to_string()), Cow::Borrowed)
@@ -207,8 +268,15 @@ impl Word for Errno {
 impl Word for IpAddr {
     const KNOWN: &[Self] = &[];
 
+    given_as_it_is!();
+
     fn text(&self) -> Cow<'_, str> {
         Cow::Owned(self.to_string())
+    }
+
+    fn append(&self, out: &mut Vec<u8>) {
+        // A Vec takes everything.
+        let _ = write!(out, "{self}");
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -219,6 +287,20 @@ impl Word for IpAddr {
 impl Word for Arc<str> {
     const KNOWN: &[Self] = &[];
 
+    type Given<'a> = &'a str;
+
+    fn given(&self) -> &str {
+        self
+    }
+
+    fn own(given: &str) -> Self {
+        given.into()
+    }
+
+    fn is(&self, given: &str) -> bool {
+        **self == *given
+    }
+
     fn text(&self) -> Cow<'_, str> {
         Cow::Borrowed(self)
     }
@@ -228,88 +310,5 @@ impl Word for Arc<str> {
     }
 }
 
-/// A task's name need not be text: bytes that are no UTF-8 are written as `\xf0`, and a backslash as `\\`, so that every name
-/// comes back as it was.
-impl Word for Comm {
-    const KNOWN: &[Self] = &[];
-
-    fn text(&self) -> Cow<'_, str> {
-        let bytes = self.bytes();
-        if let Ok(text) = str::from_utf8(bytes)
-            && !text.contains('\\')
-        {
-            return Cow::Borrowed(text);
-        }
-        let mut escaped = String::with_capacity(64);
-        for chunk in bytes.utf8_chunks() {
-            escaped += &chunk.valid().replace('\\', "\\\\");
-            chunk.invalid().iter().for_each(|byte| escaped += &format!("\\x{byte:02x}"));
-        }
-        Cow::Owned(escaped)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        if !text.contains('\\') {
-            return Self::exactly(text.as_bytes());
-        }
-        let mut bytes = Vec::with_capacity(16);
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('\\') {
-            bytes.extend_from_slice(before.as_bytes());
-            rest = if let Some(rest) = after.strip_prefix('\\') {
-                bytes.push(b'\\');
-                rest
-            } else {
-                bytes.push(u8::from_str_radix(after.strip_prefix('x')?.get(..2)?, 16).ok()?);
-                after.get(3..)?
-            };
-        }
-        bytes.extend_from_slice(rest.as_bytes());
-        Self::exactly(&bytes)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn comes_back<W: Word + std::fmt::Debug>(word: &W) {
-        assert_eq!(W::parse(&word.text()).as_ref(), Some(word));
-    }
-
-    #[test]
-    fn every_word_comes_back_as_it_was() {
-        Kind::KNOWN.iter().for_each(comes_back);
-        Verdict::KNOWN.iter().for_each(comes_back);
-        Place::KNOWN.iter().for_each(comes_back);
-        (0..=20).map(State).for_each(|state| comes_back(&state));
-        (0..200).map(Errno).for_each(|errno| comes_back(&errno));
-        assert_eq!(Verdict::parse("struck-by-lightning"), None);
-    }
-
-    #[test]
-    fn a_name_that_is_no_text_is_readable_and_comes_back() {
-        let cut = Comm::from(*b"\xf0\x9f\x90\xa2\xf0\x9f\x90\0\0\0\0\0\0\0\0\0");
-        assert_eq!(cut.text(), "\u{1f422}\u{fffd}");
-        assert_eq!(Word::text(&cut), "\u{1f422}\\xf0\\x9f\\x90");
-        assert_eq!(Word::text(&Comm::from("a\\xffb")), "a\\\\xffb");
-        assert_eq!(<Comm as Word>::parse("much-too-long-for-a-name"), None);
-        assert_eq!(<Comm as Word>::parse("\\q"), None);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn any_name_comes_back(bytes in any::<[u8; 16]>()) {
-            comes_back(&Comm::from(bytes));
-        }
-
-        #[test]
-        fn no_text_makes_it_fall(text in ".*") {
-            let _ = <Comm as Word>::parse(&text);
-        }
-    }
-}
+mod tests;

@@ -1,16 +1,14 @@
 //! Events into one stream of batches.
-use std::{io::Write, sync::Arc};
+use std::{io::Write, ops::Range, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use arrow_array::RecordBatch;
-use arrow_ipc::{
-    CompressionType, MetadataVersion,
-    writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions},
-};
+use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
 use arrow_schema::SchemaRef;
 
 use super::{
     columns::Columns,
+    encode::Encoder,
     frame,
     header::Header,
     row::{self, Wall},
@@ -20,60 +18,56 @@ use crate::model::event::Event;
 /// Rows of a batch at most: a word's number has 16 bits, and a dictionary may have to take the words of two batches.
 pub(super) const ROWS: usize = 32_000;
 
-/// zstd's: events come cheap, and go on coming.
-const LEVEL: i32 = 1;
-
 /// Events as batches, column by column: of a recording, or of an export.
 pub(super) struct Batches {
     columns: Columns,
     wall: Wall,
-    host: Arc<str>,
-    pub(super) rows: usize,
+    host: String,
 }
 
 impl Batches {
     pub(super) fn new(header: &Header) -> Self {
         let wall = Wall { offset_ns: header.start.wall_offset_ns };
-        Self { columns: Columns::default(), wall, host: header.start.host.as_str().into(), rows: 0 }
+        Self { columns: Columns::default(), wall, host: header.start.host.clone() }
     }
 
     /// Whether it took the event in.
     pub(super) fn add(&mut self, event: &Event) -> bool {
-        let row = row::flat(event, self.wall);
+        let Self { columns, wall, host } = self;
+        let row = row::flat(event, host, *wall);
         let taken = row.is_some();
         if let Some(row) = row {
-            self.push(row);
+            columns.push(row);
         }
         taken
     }
 
     fn stop(&mut self, mono_ns: u64, events: u64) {
-        self.push(row::stop(mono_ns, events, self.wall));
+        let Self { columns, wall, host } = self;
+        columns.push(row::stop(mono_ns, events, host, *wall));
     }
 
-    fn push(&mut self, mut row: super::columns::Row) {
-        row.host = Some(Arc::clone(&self.host));
-        self.columns.push(row);
-        self.rows += 1;
+    pub(super) fn rows(&self) -> usize {
+        self.columns.rows()
     }
 
     /// All that was added since the last one.
     pub(super) fn take(&mut self, schema: &SchemaRef) -> Result<RecordBatch> {
-        self.rows = 0;
         let columns = self.columns.finish().context("cannot lay out a batch")?;
         RecordBatch::try_new(Arc::clone(schema), columns).context("cannot lay out a batch")
+    }
+
+    /// Appends some rows as messages of a stream.
+    fn encode(&mut self, rows: &Range<usize>, encoder: &mut Encoder, out: &mut Vec<u8>) {
+        self.columns.encode(rows, encoder, out);
     }
 }
 
 /// Writes a stream. Nothing is on its way until [`Self::flush`]: then every byte handed over is part of whole messages.
 pub struct Writer<W> {
     out: W,
-    schema: SchemaRef,
     batches: Batches,
-    options: IpcWriteOptions,
-    generator: IpcDataGenerator,
-    dictionaries: DictionaryTracker,
-    context: IpcWriteContext,
+    encoder: Encoder,
     bytes: Vec<u8>,
     written: u64,
 }
@@ -84,23 +78,14 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// When `out` can't be written.
     pub fn begin(out: W, header: &Header) -> Result<Self> {
-        let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5)
-            .and_then(|options| options.try_with_compression(Some(CompressionType::ZSTD)))
-            .and_then(|options| options.try_with_compression_level(Some(LEVEL)))
-            .context("cannot set up compression")?;
-        let mut writer = Self {
-            out,
-            schema: header.schema(),
-            batches: Batches::new(header),
-            options,
-            generator: IpcDataGenerator::default(),
-            dictionaries: DictionaryTracker::new(false),
-            context: IpcWriteContext::default(),
-            bytes: Vec::new(),
-            written: 0,
-        };
-        let Self { generator, schema, dictionaries, options, bytes, .. } = &mut writer;
-        frame::write(&generator.schema_to_bytes_with_dictionary_tracker(schema, dictionaries, options), bytes);
+        let encoder = Encoder::new()?;
+        let mut writer = Self { out, batches: Batches::new(header), encoder, bytes: Vec::new(), written: 0 };
+        // Dictionaries have the numbers of their columns among those of words.
+        let mut dictionaries = DictionaryTracker::new(false);
+        let options = IpcWriteOptions::default();
+        let schema =
+            IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(&header.schema(), &mut dictionaries, &options);
+        frame::write(&schema.ipc_message, &schema.arrow_data, &mut writer.bytes);
         writer.hand_over()?;
         Ok(writer)
     }
@@ -110,7 +95,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// When a batch was full and can't be written.
     pub fn add(&mut self, event: &Event) -> Result<bool> {
-        if self.batches.rows >= ROWS {
+        if self.batches.rows() >= ROWS {
             self.flush()?;
         }
         Ok(self.batches.add(event))
@@ -118,7 +103,7 @@ impl<W: Write> Writer<W> {
 
     /// Events that were taken in and not written yet.
     pub fn pending(&self) -> usize {
-        self.batches.rows
+        self.batches.rows()
     }
 
     /// Bytes handed over so far.
@@ -135,13 +120,12 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// When `out` can't be written.
     pub fn flush(&mut self) -> Result<()> {
-        if self.batches.rows == 0 {
+        if self.batches.rows() == 0 {
             return Ok(());
         }
-        let Self { batches, schema, generator, dictionaries, options, context, bytes, .. } = self;
-        let batch = batches.take(schema)?;
-        let (words, rows) = generator.encode(&batch, dictionaries, options, context).context("cannot encode a batch")?;
-        words.iter().chain([&rows]).for_each(|message| frame::write(message, bytes));
+        let Self { batches, encoder, bytes, .. } = self;
+        batches.encode(&(0..batches.rows()), encoder, bytes);
+        batches.columns.clear();
         self.hand_over()
     }
 

@@ -1,0 +1,235 @@
+//! Columns that are being filled, row by row. A row that holds nothing costs nothing: columns are filled up when they are written.
+use std::ops::Range;
+
+use arrow_buffer::{ArrowNativeType, BooleanBuffer, NullBuffer, ToByteSlice as _};
+
+use super::encode::Encoder;
+
+/// A bit for each row; those behind the end are 0.
+#[derive(Debug, Default)]
+pub(super) struct Bits(Vec<u8>);
+
+impl Bits {
+    #[inline]
+    pub(super) fn set(&mut self, row: usize) {
+        let byte = row / 8;
+        if byte >= self.0.len() {
+            self.0.resize(byte + 1, 0);
+        }
+        self.0[byte] |= 1 << (row % 8);
+    }
+
+    #[inline]
+    pub(super) fn has(&self, row: usize) -> bool {
+        self.byte(row / 8) >> (row % 8) & 1 == 1
+    }
+
+    /// False only where none of these rows is set.
+    pub(super) fn may_have(&self, rows: &Range<usize>) -> bool {
+        let bytes = (rows.start / 8).min(self.0.len())..rows.end.div_ceil(8).min(self.0.len());
+        self.0[bytes].iter().any(|byte| *byte != 0)
+    }
+
+    #[inline]
+    fn byte(&self, byte: usize) -> u8 {
+        self.0.get(byte).copied().unwrap_or(0)
+    }
+
+    /// Copies the bits of some rows, from the first bit on.
+    fn copy(&self, rows: &Range<usize>, to: &mut Vec<u8>) {
+        to.clear();
+        let (from, shift) = (rows.start / 8, rows.start % 8);
+        let bytes = rows.len().div_ceil(8);
+        if shift == 0 {
+            to.extend_from_slice(&self.0[from.min(self.0.len())..(from + bytes).min(self.0.len())]);
+            to.resize(bytes, 0);
+        } else {
+            to.extend((from..from + bytes).map(|at| self.byte(at) >> shift | self.byte(at + 1) << (8 - shift)));
+        }
+        if let Some(last) = to.last_mut().filter(|_| !rows.len().is_multiple_of(8)) {
+            *last &= (1 << (rows.len() % 8)) - 1;
+        }
+    }
+
+    /// Puts the bits of some rows into the encoder's scratch; how many of them are set.
+    fn take(&self, rows: &Range<usize>, encoder: &mut Encoder) -> usize {
+        if self.0.len() * 8 <= rows.start {
+            return 0;
+        }
+        self.copy(rows, &mut encoder.scratch);
+        encoder.scratch.iter().map(|byte| byte.count_ones() as usize).sum()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn buffer(&self, rows: usize) -> BooleanBuffer {
+        let mut bits = Vec::new();
+        self.copy(&(0..rows), &mut bits);
+        BooleanBuffer::new(bits.into(), 0, rows)
+    }
+
+    pub(super) fn nulls(&self, rows: usize) -> NullBuffer {
+        NullBuffer::new(self.buffer(rows))
+    }
+}
+
+/// Begins a column with its first buffer, which says what rows hold something; how many do.
+pub(super) fn begin(valid: &Bits, rows: &Range<usize>, encoder: &mut Encoder) -> usize {
+    let set = valid.take(rows, encoder);
+    encoder.column(rows.len(), rows.len() - set);
+    if set == rows.len() {
+        encoder.buffer(&[]);
+    } else if set == 0 {
+        encoder.zeros(rows.len().div_ceil(8));
+    } else {
+        encoder.buffer_of_scratch();
+    }
+    set
+}
+
+/// Numbers of one width.
+#[derive(Debug)]
+pub(super) struct Fixed<T> {
+    pub(super) values: Vec<T>,
+    pub(super) valid: Bits,
+}
+
+impl<T> Default for Fixed<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), valid: Bits::default() }
+    }
+}
+
+impl<T: ArrowNativeType> Fixed<T> {
+    #[inline]
+    pub(super) fn push(&mut self, row: usize, value: T) {
+        if self.values.len() != row {
+            self.values.resize(row, T::default());
+        }
+        self.values.push(value);
+        self.valid.set(row);
+    }
+
+    pub(super) fn encode(&mut self, rows: &Range<usize>, encoder: &mut Encoder) {
+        if begin(&self.valid, rows, encoder) == 0 {
+            return encoder.zeros(rows.len() * size_of::<T>());
+        }
+        self.fill(rows.end);
+        encoder.buffer(self.values[rows.clone()].to_byte_slice());
+    }
+
+    /// Appends nothing up to so many rows.
+    pub(super) fn fill(&mut self, rows: usize) {
+        self.values.resize(rows, T::default());
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.values.clear();
+        self.valid.clear();
+    }
+}
+
+/// Yes or no.
+#[derive(Debug, Default)]
+pub(super) struct Flags {
+    pub(super) values: Bits,
+    pub(super) valid: Bits,
+}
+
+impl Flags {
+    #[inline]
+    pub(super) fn push(&mut self, row: usize, value: bool) {
+        if value {
+            self.values.set(row);
+        }
+        self.valid.set(row);
+    }
+
+    pub(super) fn encode(&self, rows: &Range<usize>, encoder: &mut Encoder) {
+        if begin(&self.valid, rows, encoder) == 0 || self.values.take(rows, encoder) == 0 {
+            return encoder.zeros(rows.len().div_ceil(8));
+        }
+        encoder.buffer_of_scratch();
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.values.clear();
+        self.valid.clear();
+    }
+}
+
+/// Sentences.
+#[derive(Debug, Default)]
+pub(super) struct Sentences {
+    /// Where each ends.
+    pub(super) ends: Vec<i32>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) valid: Bits,
+}
+
+impl Sentences {
+    pub(super) fn push(&mut self, row: usize, text: &str) {
+        self.fill(row);
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.ends.push(self.bytes.len() as i32);
+        self.valid.set(row);
+    }
+
+    pub(super) fn fill(&mut self, rows: usize) {
+        self.ends.resize(rows, self.bytes.len() as i32);
+    }
+
+    pub(super) fn encode(&mut self, rows: &Range<usize>, encoder: &mut Encoder) {
+        let begins = begin(&self.valid, rows, encoder) > 0;
+        if !begins {
+            encoder.zeros((rows.len() + 1) * size_of::<i32>());
+            return encoder.buffer(&[]);
+        }
+        self.fill(rows.end);
+        let first = rows.start.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let last = self.ends[rows.end - 1];
+        offsets(self.ends[rows.clone()].iter().map(|end| end - first), encoder);
+        encoder.buffer(&self.bytes[first as usize..last as usize]);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.ends.clear();
+        self.bytes.clear();
+        self.valid.clear();
+    }
+}
+
+/// Appends the buffer that says where texts begin, from where each ends.
+pub(super) fn offsets(ends: impl Iterator<Item = i32>, encoder: &mut Encoder) {
+    encoder.scratch.clear();
+    encoder.scratch.extend_from_slice(&0_i32.to_le_bytes());
+    ends.for_each(|end| encoder.scratch.extend_from_slice(&end.to_le_bytes()));
+    encoder.buffer_of_scratch();
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn some_rows_have_their_own_bits(set in prop::collection::btree_set(0..100_usize, 0..60), from in 0..120_usize, long in 0..50) {
+            let mut bits = Bits::default();
+            set.iter().for_each(|row| bits.set(*row));
+            let (rows, mut copied) = (from..from + long as usize, Vec::new());
+            bits.copy(&rows, &mut copied);
+            prop_assert_eq!(copied.len(), rows.len().div_ceil(8));
+            for at in 0..copied.len() * 8 {
+                let expected = at < rows.len() && bits.has(from + at);
+                prop_assert_eq!(bits.has(from + at), set.contains(&(from + at)));
+                prop_assert_eq!(copied[at / 8] >> (at % 8) & 1 == 1, expected);
+            }
+        }
+    }
+}
