@@ -1,15 +1,17 @@
 //! What an event's line says in its last column.
+mod facts;
+mod host;
+
+pub(super) use facts::{facts, in_force};
+pub(super) use host::{lost, namespace, sysctl};
+
 use super::append::Append as _;
 use crate::model::{
-    event::{
-        Changed, Connection, End, How, Lost, Namespace, Open, Outcome, Place, Precision, Probe, ProbeResult, Reply, ReplyKind,
-        Reset, Timer, Via,
-    },
+    event::{Changed, Connection, End, How, Open, Outcome, Precision, Probe, ProbeResult, Reply, ReplyKind, Reset, Timer, Via},
     http::{Http, Line, Promise, Tokens},
     owner::{Owner, Task},
-    settings::{Origin, Settings, Sourced},
+    settings::Settings,
     state::State,
-    sysctl::{Deadlines, Following, Sysctls, Write},
 };
 
 pub(super) fn open(out: &mut Vec<u8>, connection: &Connection, Open { how, connect_us }: &Open) {
@@ -70,121 +72,6 @@ fn by(out: &mut Vec<u8>, by: &str, task: Option<&Task>) {
     if let Some(task) = task {
         out.text(by);
         out.task(task);
-    }
-}
-
-/// `net.ipv4.tcp_keepalive_time 7200 s -> 600 s in netns 4026531840, by sysctl[77]: ...`
-pub(super) fn sysctl(out: &mut Vec<u8>, write: &Write, following: Option<&Following>) {
-    let Write { mono_ns, netns, name, old, new, refused, by: task } = write;
-    let value = |out: &mut Vec<u8>, value: i64| {
-        out.signed(value);
-        out.text(name.unit());
-    };
-    let place = |out: &mut Vec<u8>| {
-        out.text(" in netns ");
-        out.number((*netns).into());
-    };
-    out.text(name.name());
-    if let Some(errno) = refused {
-        out.text(" stays ");
-        value(out, *old);
-        place(out);
-        out.text(": the kernel refused a write");
-        by(out, ", by ", task.as_ref());
-        out.text(" (");
-        out.errno(*errno);
-        return out.text(")");
-    }
-    if old == new {
-        out.text(" is written again and stays ");
-        value(out, *old);
-        place(out);
-        return by(out, ", by ", task.as_ref());
-    }
-    out.text(" ");
-    value(out, *old);
-    out.text(" -> ");
-    value(out, *new);
-    place(out);
-    by(out, ", by ", task.as_ref());
-    let Some(following) = following else { return out.text("; its sockets were not counted") };
-    let Following { sockets, now, later, never_socket, never_off, by: deadlines } = following;
-    out.text(": of ");
-    out.counted(*sockets, "socket");
-    out.text(", ");
-    out.number(*now);
-    out.text(" follow at once, ");
-    out.number(*later);
-    out.text(" keep an armed timer");
-    if let Some(Deadlines { nearest_ns, median_ns, last_ns }) = deadlines {
-        let names = [(" (the next fires in ", nearest_ns), (", the median ", median_ns), (", the last ", last_ns)];
-        for (name, ns) in names {
-            out.text(name);
-            out.seconds((ns.saturating_sub(*mono_ns) / 1_000_000) as i64);
-        }
-        out.text(")");
-    }
-    out.text(", ");
-    out.number(following.never());
-    out.text(" never follow (");
-    out.number(*never_socket);
-    out.text(" set on the socket, ");
-    out.number(*never_off);
-    out.text(" without keepalive)");
-}
-
-/// `7200 s, 75 s, 9 probes; 12 sockets, 3 with keepalive, 2 of them follow`
-pub(super) fn namespace(out: &mut Vec<u8>, namespace: &Namespace) {
-    let Namespace { netns, host, name, sysctls, sockets, keepalive, follow, findings } = namespace;
-    let Sysctls { time_s, intvl_s, probes } = *sysctls;
-    out.number((*netns).into());
-    if let Some(name) = name {
-        out.text(" ");
-        out.escaped(name);
-    }
-    if *host == Some(true) {
-        out.text(" (host)");
-    }
-    out.text(": tcp_keepalive_time ");
-    out.signed(time_s);
-    out.text(" s, intvl ");
-    out.signed(intvl_s);
-    out.text(" s, probes ");
-    out.number(probes.into());
-    out.text("; ");
-    out.counted(*sockets, "socket");
-    out.text(", ");
-    out.number(*keepalive);
-    out.text(" with keepalive, ");
-    out.number(*follow);
-    out.text(" of them by sysctl");
-    for finding in findings {
-        out.text("; ");
-        out.text(finding.name());
-    }
-}
-
-/// `keepalive 7200 s, 75 s, 9 probes (sysctl)`
-pub(super) fn in_force(out: &mut Vec<u8>, settings: &Settings) {
-    let Settings { keepalive, time_s, intvl_s, probes, user_timeout_ms } = settings;
-    if *keepalive {
-        out.text("keepalive ");
-        out.signed(time_s.value.into());
-        out.text(" s, ");
-        out.signed(intvl_s.value.into());
-        out.text(" s, ");
-        out.number(probes.value.into());
-        out.text(" probes (");
-        let origins = [time_s.origin, intvl_s.origin, probes.origin];
-        let named = if origins == [Origin::Socket; 3] || origins == [Origin::Sysctl; 3] { &origins[..1] } else { &origins };
-        out.list(named.iter().map(|origin| origin.name()));
-        out.text(")");
-    } else {
-        out.text("keepalive off");
-    }
-    if *user_timeout_ms > 0 {
-        out.text(", TCP_USER_TIMEOUT ");
-        out.seconds((*user_timeout_ms).into());
     }
 }
 
@@ -341,65 +228,6 @@ pub(super) fn reset(out: &mut Vec<u8>, connection: &Connection, Reset { reason, 
         out.text(" (");
         out.text(reason);
         out.text(")");
-    }
-}
-
-pub(super) fn lost(out: &mut Vec<u8>, Lost { count, place }: Lost) {
-    let (what, remedy) = match place {
-        Place::RingBuffer => ("events: the ring buffer was full", "a larger --buffer or a narrower filter helps"),
-        Place::SkippedRun => ("runs that the kernel skipped", "another tracer was active on that CPU"),
-        Place::ConnectionTable => {
-            ("histories forgotten: the table was full", "a larger --max-connections or a narrower filter helps")
-        }
-        Place::Reader => ("records that made no sense", "a defect: please report it"),
-    };
-    out.number(count);
-    for text in [" ", what, " (", remedy, ")"] {
-        out.text(text);
-    }
-}
-
-/// What `--wide` adds.
-pub(super) fn facts(out: &mut Vec<u8>, connection: &Connection) {
-    let Connection { id, cookie, netns, cgroup, owner, state, settings, .. } = connection;
-    out.state(*state);
-    out.text(" conn ");
-    out.hex(id.0);
-    if let Some(cookie) = cookie {
-        out.text(" cookie ");
-        out.number(*cookie);
-    }
-    if let Some(netns) = netns {
-        out.text(" netns ");
-        out.number((*netns).into());
-    }
-    if let Some(cgroup) = cgroup {
-        out.text(" cgroup ");
-        out.escaped(cgroup);
-    }
-    if let Some(owner) = owner.filter(|owner| owner.holders > 1) {
-        out.text(" held by ");
-        out.number(owner.holders.into());
-        out.text(" processes");
-    }
-    if let Some(Settings { keepalive, time_s, intvl_s, probes, user_timeout_ms }) = settings {
-        out.text(if *keepalive { " keepalive on" } else { " keepalive off" });
-        let probes = Sourced { value: i64::from(probes.value), origin: probes.origin };
-        for (name, value, unit, origin) in [
-            (" time ", i64::from(time_s.value), " s (", time_s.origin),
-            (" intvl ", intvl_s.value.into(), " s (", intvl_s.origin),
-            (" probes ", probes.value, " (", probes.origin),
-        ] {
-            out.text(name);
-            out.signed(value);
-            out.text(unit);
-            out.text(origin.name());
-            out.text(")");
-        }
-        if *user_timeout_ms > 0 {
-            out.text(" user timeout ");
-            out.seconds((*user_timeout_ms).into());
-        }
     }
 }
 
