@@ -37,6 +37,8 @@ pub(super) trait Cell {
     fn array(builder: &mut Self::Builder, rows: usize) -> Result<ArrayRef, ArrowError>;
     /// Forgets all rows.
     fn clear(builder: &mut Self::Builder);
+    /// Takes back the dictionaries that were written since then.
+    fn rewind(_: &mut Self::Builder) {}
     /// None where the column is of another type.
     fn view(name: &'static str, column: &ArrayRef, seen: &mut Seen) -> Option<Self::View>;
     fn at(view: &Self::View, row: usize) -> Option<Self::Value>;
@@ -295,6 +297,10 @@ impl<W: Word> Cell for Words<W> {
 
     fn clear(builder: &mut Self::Builder) {
         builder.clear();
+    }
+
+    fn rewind(builder: &mut Self::Builder) {
+        builder.rewind();
     }
 
     fn view(name: &'static str, column: &ArrayRef, seen: &mut Seen) -> Option<Self::View> {

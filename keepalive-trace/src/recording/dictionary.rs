@@ -31,6 +31,9 @@ pub(super) struct WordsBuilder<W> {
     places: Vec<u16>,
     dictionary: Vec<u16>,
     is_written: bool,
+    /// The same of the dictionary that was written before the rows that are kept.
+    settled: Vec<u16>,
+    is_settled: bool,
     /// The places of the rows that are written.
     keys: Vec<u16>,
     texts: Vec<u8>,
@@ -50,6 +53,8 @@ impl<W: Word> Default for WordsBuilder<W> {
             places: Vec::new(),
             dictionary: Vec::new(),
             is_written: false,
+            settled: Vec::new(),
+            is_settled: false,
             keys: Vec::new(),
             texts: Vec::new(),
             ends: Vec::new(),
@@ -99,6 +104,15 @@ impl<W: Word> WordsBuilder<W> {
     /// Whether the dictionary is another one.
     fn place(&mut self, rows: &Range<usize>) -> bool {
         self.rows.fill(rows.end);
+        if W::IS_CLOSED {
+            // A word's place is its number, always.
+            let is_new = !std::mem::replace(&mut self.is_written, true);
+            if is_new {
+                self.dictionary.clear();
+                self.dictionary.extend(0..self.words.len() as u16);
+            }
+            return is_new;
+        }
         self.places.resize(self.words.len(), NOWHERE);
         let is_whole = self.look_up(rows);
         if is_whole && self.is_written {
@@ -164,7 +178,10 @@ impl<W: Word> WordsBuilder<W> {
     }
 
     /// Appends the column, after [`Self::write_dictionary`] for the same rows.
-    pub(super) fn encode(&self, rows: &Range<usize>, encoder: &mut Encoder) {
+    pub(super) fn encode(&mut self, rows: &Range<usize>, encoder: &mut Encoder) {
+        if W::IS_CLOSED {
+            return self.rows.encode(rows, encoder);
+        }
         if fill::begin(&self.rows.valid, rows, encoder) == 0 {
             return encoder.zeros(rows.len() * size_of::<u16>());
         }
@@ -182,7 +199,8 @@ impl<W: Word> WordsBuilder<W> {
             }
         };
         self.array = Some(Arc::clone(&dictionary));
-        let keys = UInt16Array::new(self.keys.clone().into(), Some(self.rows.valid.nulls(rows)));
+        let keys = if W::IS_CLOSED { &self.rows.values } else { &self.keys };
+        let keys = UInt16Array::new(keys.clone().into(), Some(self.rows.valid.nulls(rows)));
         (keys, dictionary)
     }
 
@@ -193,7 +211,22 @@ impl<W: Word> WordsBuilder<W> {
             self.words.clear();
             self.numbers.clear();
             self.learn_known();
+            // A dictionary begins with the known words.
             self.places.truncate(self.words.len());
+            self.dictionary.truncate(self.words.len());
+        }
+        self.settled.clone_from(&self.dictionary);
+        self.is_settled = self.is_written;
+    }
+
+    /// Takes back all dictionaries that were written since the last [`Self::clear`].
+    pub(super) fn rewind(&mut self) {
+        self.dictionary.clone_from(&self.settled);
+        self.is_written = self.is_settled;
+        self.places.resize(self.words.len(), NOWHERE);
+        self.places.fill(NOWHERE);
+        for (place, number) in self.dictionary.iter().enumerate() {
+            self.places[usize::from(*number)] = place as u16;
         }
     }
 }

@@ -27,6 +27,7 @@ pub(super) struct Encoder {
     buffers: Vec<Buffer>,
     body: Vec<u8>,
     zstd: Compressor<'static>,
+    packed: Vec<u8>,
     /// Buffers of zeros in this body: how many, and where they lie compressed.
     zeros: Vec<(usize, Range<usize>)>,
     /// What a column puts together before it is compressed.
@@ -43,6 +44,7 @@ impl Encoder {
             buffers: Vec::new(),
             body: Vec::new(),
             zstd: Compressor::new(LEVEL).context("cannot set up compression")?,
+            packed: Vec::new(),
             zeros: Vec::new(),
             scratch: Vec::new(),
         })
@@ -87,20 +89,17 @@ impl Encoder {
 
     /// Appends the length of what follows, and that, compressed where this makes it shorter.
     fn pack(&mut self, bytes: &[u8]) {
-        let head = self.body.len();
-        self.body.extend_from_slice(&(bytes.len() as i64).to_le_bytes());
-        let from = self.body.len();
         if bytes.len() >= SHORTEST {
-            self.body.resize(from + compress_bound(bytes.len()), 0);
-            // There is room for whatever comes of it; without, the bytes stay as they are.
-            let packed = self.zstd.compress_to_buffer(bytes, &mut self.body[from..]).unwrap_or(bytes.len());
-            self.body.truncate(from + packed);
+            // There is room for whatever comes of it; were there none, the bytes would stay as they are.
+            self.packed.clear();
+            self.packed.reserve(compress_bound(bytes.len()));
+            let packed = self.zstd.compress_to_buffer(bytes, &mut self.packed).unwrap_or(bytes.len());
             if packed < bytes.len() {
-                return;
+                self.body.extend_from_slice(&(bytes.len() as i64).to_le_bytes());
+                return self.body.extend_from_slice(&self.packed);
             }
         }
-        self.body.truncate(from);
-        self.body[head..].copy_from_slice(&AS_IT_IS.to_le_bytes());
+        self.body.extend_from_slice(&AS_IT_IS.to_le_bytes());
         self.body.extend_from_slice(bytes);
     }
 

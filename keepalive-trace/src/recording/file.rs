@@ -10,13 +10,17 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
+use super::tail::{self, Failed};
+
 /// Digits of a file's number.
 const DIGITS: usize = 5;
 
 /// What is being written.
 #[derive(Debug)]
-pub(super) enum Output {
+pub enum Output {
     File(File),
+    /// The same, whose end must stay as it is: whoever reads it knows what to make of it.
+    Left(File),
     Stdout(io::Stdout),
 }
 
@@ -28,14 +32,40 @@ impl Output {
                 file.set_len(whole)?;
                 io::Seek::seek(file, io::SeekFrom::End(0)).map(|_| ())
             }
-            Self::Stdout(_) => Ok(()),
+            Self::Left(_) | Self::Stdout(_) => Ok(()),
+        }
+    }
+
+    /// Whether what was written can be replaced at all.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
+    /// Keeps readers out while the end is replaced. False where there is one now, or nothing can be replaced.
+    pub(super) fn lock(&self) -> bool {
+        matches!(self, Self::File(file) if tail::lock(file))
+    }
+
+    /// Replaces all from this byte on, of what is so long; and lets readers in again.
+    pub(super) fn replace(&mut self, at: u64, length: u64, bytes: &[u8]) -> io::Result<()> {
+        let Self::File(file) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let replaced = tail::replace(file, at, length, bytes);
+        tail::unlock(file);
+        match replaced {
+            Ok(()) => io::Seek::seek(file, io::SeekFrom::End(0)).map(|_| ()),
+            Err(Failed { error, keep }) => {
+                if keep {
+                    *self = Self::Left(file.try_clone()?);
+                }
+                Err(error)
+            }
         }
     }
 
     /// On the disk, and not only on its way.
     pub(super) fn sync(&self) -> io::Result<()> {
         match self {
-            Self::File(file) => file.sync_data(),
+            Self::File(file) | Self::Left(file) => file.sync_data(),
             Self::Stdout(_) => Ok(()),
         }
     }
@@ -44,14 +74,14 @@ impl Output {
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::File(file) => file.write(bytes),
+            Self::File(file) | Self::Left(file) => file.write(bytes),
             Self::Stdout(out) => out.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::File(_) => Ok(()),
+            Self::File(_) | Self::Left(_) => Ok(()),
             Self::Stdout(out) => out.flush(),
         }
     }

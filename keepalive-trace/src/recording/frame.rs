@@ -6,6 +6,8 @@ use std::io::{self, BufRead, Read};
 
 use arrow_buffer::{Buffer, MutableBuffer};
 
+use super::tail::MARK as MARK_BEHIND;
+
 /// Before every message.
 const CONTINUATION: [u8; 4] = [0xff; 4];
 /// After the last one.
@@ -50,7 +52,8 @@ pub(super) enum Next {
     Message(Message),
     /// The mark of the end.
     End,
-    /// The file ends within a message: so many bytes of it are there; 0 where it ends after one.
+    /// The file ends within a message: so many bytes of it are there; 0 where it ends after one, or where its recorder was killed
+    /// while it copied what comes next.
     Torn(u64),
     /// Something follows the mark of the end.
     Beyond,
@@ -92,7 +95,14 @@ impl<R: BufRead> Frames<R> {
         }
         if head == END {
             self.at += head.len() as u64;
-            return Ok(if peek(&mut self.input)?.is_empty() { Next::End } else { Next::Beyond });
+            return Ok(match peek(&mut self.input)? {
+                [] => Next::End,
+                behind if is_marked(behind) => Next::Torn(0),
+                _ => Next::Beyond,
+            });
+        }
+        if head == [0; 8] && is_marked(peek(&mut self.input)?) {
+            return Ok(Next::Torn(0));
         }
         let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
         if head[..4] != CONTINUATION || !length.is_multiple_of(8) || !(SEAL..=LARGEST_METADATA).contains(&length) {
@@ -131,6 +141,11 @@ impl<R: BufRead> Frames<R> {
         self.at += (head.len() + length + body) as u64;
         Ok(Next::Message(Message { metadata: flat, body: bytes.into() }))
     }
+}
+
+/// Whether a copy follows that was not finished.
+fn is_marked(behind: &[u8]) -> bool {
+    !behind.is_empty() && behind.iter().zip(MARK_BEHIND).all(|(byte, mark)| *byte == mark)
 }
 
 fn peek(input: &mut impl BufRead) -> io::Result<&[u8]> {

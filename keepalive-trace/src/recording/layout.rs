@@ -63,6 +63,11 @@ macro_rules! messages {
                 $(<$cell as $crate::recording::cells::Cell>::encode(&mut self.$name, rows, encoder);)+
                 encoder.batch(rows.len(), out);
             }
+
+            /// Takes back the dictionaries that were written since the rows were forgotten.
+            pub(super) fn rewind(&mut self) {
+                $(<$cell as $crate::recording::cells::Cell>::rewind(&mut self.$name);)+
+            }
         }
     };
 }

@@ -17,11 +17,12 @@ mod row;
 mod rows;
 mod set;
 mod stranger;
+mod tail;
 mod words;
 mod writer;
 
 pub use export::{Events, Format, Table, write_histories};
-pub use file::create;
+pub use file::{Output, create};
 pub use header::{Header, SCHEMA};
 pub use reader::{Ending, Found, Reader};
 pub use recorder::{Plan, Recorder, Rotation};

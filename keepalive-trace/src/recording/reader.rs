@@ -1,6 +1,6 @@
 //! One file, from its first message to wherever it ends.
 use std::{
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::{self, BufRead, BufReader},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -18,6 +18,7 @@ use super::{
     row::Wall,
     rows::{Rows, Span, Sum},
     stranger,
+    tail::Stored,
 };
 use crate::model::{
     book::{Book, Depth, Unread as _},
@@ -110,7 +111,7 @@ pub struct Found {
 }
 
 /// A recording that was looked into.
-pub struct Reader<R = BufReader<File>> {
+pub struct Reader<R = BufReader<Stored>> {
     path: PathBuf,
     frames: Frames<R>,
     schema: SchemaRef,
@@ -136,7 +137,8 @@ impl Reader {
         if !about.is_file() {
             bail!("{name} is not a regular file, and a recording is read more than once: write it to a file first");
         }
-        Self::of(path, about.len(), BufReader::with_capacity(1 << 18, file))
+        let stored = Stored::open(file).map_err(|error| unreadable(path, &error))?;
+        Self::of(path, stored.length(), BufReader::with_capacity(1 << 18, stored))
     }
 }
 

@@ -9,7 +9,6 @@ use anyhow::{Result, anyhow};
 
 use super::{
     file::{self, Output, Row},
-    frame,
     header::Header,
     writer::Writer,
 };
@@ -144,7 +143,7 @@ impl Recorder {
 
     fn flush(&mut self) -> Result<()> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        if let Err(error) = writer.flush() {
+        if let Err(error) = writer.write() {
             return Err(self.give_up(&error));
         }
         self.waiting = None;
@@ -162,13 +161,8 @@ impl Recorder {
     fn close(&mut self, stop: Option<(u64, u64)>) -> Result<()> {
         self.flush()?;
         let Some(writer) = self.writer.take() else { return Ok(()) };
-        self.bytes_before += writer.written() + frame::END.len() as u64;
-        let whole = writer.written();
-        let output = writer.finish(stop).map_err(|(mut output, error)| {
-            // What is whole stays, whatever becomes of the end.
-            drop(output.cut(whole));
-            self.stopped(&error)
-        })?;
+        let (output, bytes) = writer.close(stop).map_err(|error| self.stopped(&error))?;
+        self.bytes_before += bytes;
         output.sync().map_err(|error| self.stopped(&anyhow!(error)))
     }
 

@@ -23,6 +23,7 @@ mod flips;
 mod properties;
 mod recorder;
 mod roundtrip;
+mod tail;
 
 /// What a reader hands over.
 fn told<R: std::io::BufRead>(reader: Reader<R>) -> Result<(Vec<Event>, Found)> {

@@ -27,7 +27,10 @@ pub(super) trait Word: Clone + Eq + 'static {
 
     fn is(&self, given: Self::Given<'_>) -> bool;
 
-    /// Its place among the known words, where all words are known.
+    /// Whether all words are known ones.
+    const IS_CLOSED: bool = false;
+
+    /// Its place among the known words, where all words are known ones.
     fn index(_: Self::Given<'_>) -> Option<u16> {
         None
     }
@@ -144,6 +147,8 @@ macro_rules! closed {
             const KNOWN: &[Self] = &[$(Self::$word),+];
 
             given_as_it_is!();
+
+            const IS_CLOSED: bool = true;
 
             #[inline]
             fn index(given: Self) -> Option<u16> {

@@ -1,5 +1,5 @@
 //! Events into one stream of batches.
-use std::{io::Write, ops::Range, sync::Arc};
+use std::{io::Write, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use arrow_array::RecordBatch;
@@ -9,14 +9,21 @@ use arrow_schema::SchemaRef;
 use super::{
     columns::Columns,
     encode::Encoder,
+    file::Output,
     frame,
     header::Header,
     row::{self, Wall},
 };
 use crate::model::event::Event;
 
-/// Rows of a batch at most: a word's number has 16 bits, and a dictionary may have to take the words of two batches.
+/// Rows of a batch at most: a word's number has 16 bits, and there may be half as many rows that are kept, and words of past batches.
 pub(super) const ROWS: usize = 32_000;
+
+/// A batch of so many rows need not be replaced: what each takes beside its own is little.
+const SMALL: usize = 512;
+/// Batches are replaced when they have so many rows, or are so many.
+const ENOUGH: usize = 2048;
+const MOST_KEPT: u32 = 128;
 
 /// Events as batches, column by column: of a recording, or of an export.
 pub(super) struct Batches {
@@ -56,11 +63,6 @@ impl Batches {
         let columns = self.columns.finish().context("cannot lay out a batch")?;
         RecordBatch::try_new(Arc::clone(schema), columns).context("cannot lay out a batch")
     }
-
-    /// Appends some rows as messages of a stream.
-    fn encode(&mut self, rows: &Range<usize>, encoder: &mut Encoder, out: &mut Vec<u8>) {
-        self.columns.encode(rows, encoder, out);
-    }
 }
 
 /// Writes a stream. Nothing is on its way until [`Self::flush`]: then every byte handed over is part of whole messages.
@@ -70,6 +72,11 @@ pub struct Writer<W> {
     encoder: Encoder,
     bytes: Vec<u8>,
     written: u64,
+    /// Rows that were written already and are kept, so that a larger batch can take the place of theirs: how many, in how many
+    /// batches, and where those begin.
+    kept: usize,
+    batches_kept: u32,
+    tail: u64,
 }
 
 impl<W: Write> Writer<W> {
@@ -79,7 +86,16 @@ impl<W: Write> Writer<W> {
     /// When `out` can't be written.
     pub fn begin(out: W, header: &Header) -> Result<Self> {
         let encoder = Encoder::new()?;
-        let mut writer = Self { out, batches: Batches::new(header), encoder, bytes: Vec::new(), written: 0 };
+        let mut writer = Self {
+            out,
+            batches: Batches::new(header),
+            encoder,
+            bytes: Vec::new(),
+            written: 0,
+            kept: 0,
+            batches_kept: 0,
+            tail: 0,
+        };
         // Dictionaries have the numbers of their columns among those of words.
         let mut dictionaries = DictionaryTracker::new(false);
         let options = IpcWriteOptions::default();
@@ -87,6 +103,7 @@ impl<W: Write> Writer<W> {
             IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(&header.schema(), &mut dictionaries, &options);
         frame::write(&schema.ipc_message, &schema.arrow_data, &mut writer.bytes);
         writer.hand_over()?;
+        writer.tail = writer.written;
         Ok(writer)
     }
 
@@ -95,7 +112,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// When a batch was full and can't be written.
     pub fn add(&mut self, event: &Event) -> Result<bool> {
-        if self.batches.rows() >= ROWS {
+        if self.pending() >= ROWS {
             self.flush()?;
         }
         Ok(self.batches.add(event))
@@ -103,7 +120,7 @@ impl<W: Write> Writer<W> {
 
     /// Events that were taken in and not written yet.
     pub fn pending(&self) -> usize {
-        self.batches.rows()
+        self.batches.rows() - self.kept
     }
 
     /// Bytes handed over so far.
@@ -120,13 +137,25 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// When `out` can't be written.
     pub fn flush(&mut self) -> Result<()> {
-        if self.batches.rows() == 0 {
+        self.append()?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Appends what was taken in.
+    fn append(&mut self) -> Result<()> {
+        if self.pending() == 0 {
             return Ok(());
         }
-        let Self { batches, encoder, bytes, .. } = self;
-        batches.encode(&(0..batches.rows()), encoder, bytes);
-        batches.columns.clear();
+        let Self { batches, encoder, bytes, kept, .. } = self;
+        batches.columns.encode(&(*kept..batches.rows()), encoder, bytes);
         self.hand_over()
+    }
+
+    /// What was written up to here stays as it is.
+    fn settle(&mut self) {
+        self.batches.columns.clear();
+        (self.kept, self.batches_kept, self.tail) = (0, 0, self.written);
     }
 
     /// Ends the stream; with the run's end, where that is here: at this moment, after so many events.
@@ -141,13 +170,16 @@ impl<W: Write> Writer<W> {
     }
 
     fn end(&mut self, stop: Option<(u64, u64)>) -> Result<()> {
-        self.flush()?;
-        if let Some((mono_ns, events)) = stop {
-            self.batches.stop(mono_ns, events);
-        }
+        self.stop(stop);
         self.flush()?;
         self.bytes.extend_from_slice(&frame::END);
         self.hand_over()
+    }
+
+    fn stop(&mut self, stop: Option<(u64, u64)>) {
+        if let Some((mono_ns, events)) = stop {
+            self.batches.stop(mono_ns, events);
+        }
     }
 
     /// In one piece, so that whoever reads meanwhile mostly sees whole messages.
@@ -158,5 +190,62 @@ impl<W: Write> Writer<W> {
         }
         self.bytes.clear();
         Ok(handed?)
+    }
+}
+
+impl Writer<Output> {
+    /// Writes what was taken in. Of a file, batches of few rows are replaced by one later.
+    ///
+    /// # Errors
+    /// When `out` can't be written.
+    pub fn write(&mut self) -> Result<()> {
+        let is_due = self.batches.rows() >= ENOUGH || self.batches_kept >= MOST_KEPT;
+        if is_due && self.gather()? {
+            return Ok(());
+        }
+        let is_small = self.pending() < SMALL || self.kept > 0;
+        self.append()?;
+        if is_small && self.out.is_file() && self.batches.rows() < ROWS / 2 {
+            self.batches_kept += u32::from(self.kept < self.batches.rows());
+            self.kept = self.batches.rows();
+        } else {
+            self.settle();
+        }
+        Ok(())
+    }
+
+    /// Writes one batch in the place of all that were kept, and of what was taken in since. False where there is none, or
+    /// somebody reads the file.
+    fn gather(&mut self) -> Result<bool> {
+        let few = self.batches_kept + u32::from(self.pending() > 0) < 2 || self.batches_kept == 0;
+        if few || !self.out.lock() {
+            return Ok(false);
+        }
+        let Self { out, batches, encoder, bytes, written, tail, .. } = self;
+        batches.columns.rewind();
+        batches.columns.encode(&(0..batches.rows()), encoder, bytes);
+        let replaced = out.replace(*tail, *written, bytes);
+        if replaced.is_ok() {
+            *written = *tail + bytes.len() as u64;
+        }
+        bytes.clear();
+        replaced?;
+        self.settle();
+        Ok(true)
+    }
+
+    /// Ends the stream as [`Self::finish`] does, with one batch in the place of those that were kept; how many bytes it has.
+    ///
+    /// # Errors
+    /// When `out` can't be written. What is whole stays.
+    pub fn close(mut self, stop: Option<(u64, u64)>) -> Result<(Output, u64)> {
+        self.stop(stop);
+        match self.gather().and_then(|_| self.end(None)) {
+            Ok(()) => Ok((self.out, self.written)),
+            Err(error) => {
+                drop(self.out.cut(self.written));
+                Err(error)
+            }
+        }
     }
 }

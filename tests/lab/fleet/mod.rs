@@ -11,7 +11,6 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, VecDeque},
     fs::{self, File},
-    io::BufWriter,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     time::Duration,
@@ -24,7 +23,7 @@ use keepalive_trace::{
         sysctl::Sysctls,
         verdict::Verdict,
     },
-    recording::{Header, Writer},
+    recording::{Header, Output, Writer},
 };
 
 use dice::Dice;
@@ -195,18 +194,18 @@ pub struct Recorded {
 /// When the file can't be written.
 pub fn record_at(plan: Plan, path: &Path, pace: Pace) -> Result<Recorded> {
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    let mut writer = Writer::begin(BufWriter::new(file), &header(&plan))?;
+    let mut writer = Writer::begin(Output::File(file), &header(&plan))?;
     let mut generator = Generator::new(plan);
     let (mut events, mut oldest) = (0, None);
     for event in generator.by_ref() {
         let age = Duration::from_nanos(event.mono_ns - *oldest.get_or_insert(event.mono_ns));
         if matches!(pace, Pace::Every(most) if age >= most) {
-            writer.flush()?;
+            writer.write()?;
             oldest = Some(event.mono_ns);
         }
         events += u64::from(writer.add(&event)?);
     }
-    writer.finish(Some((generator.now(), events))).map_err(|(_, error)| error)?;
+    writer.close(Some((generator.now(), events)))?;
     let bytes = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
     Ok(Recorded { events, bytes, took: Duration::from_nanos(generator.now() - BEGINS) })
 }

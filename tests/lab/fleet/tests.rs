@@ -87,3 +87,18 @@ fn every_verdict_comes_as_it_was_meant_and_every_kind_of_event_comes() {
     assert_eq!(names, ["end", "open", "owner", "probe", "reply", "reset", "settings", "start", "sysctl", "timer"], "{kinds:?}");
     assert_eq!(generator.verdicts.len(), 15, "{:?}", generator.verdicts);
 }
+
+#[test]
+#[expect(clippy::print_stdout, reason = "figures for whoever asked for them")]
+fn an_event_of_a_quiet_host_takes_few_bytes() {
+    // The busy one of these hosts has some 20 events a second, the quiet one an event in some seconds.
+    for (connections, events, most) in [(600, 6_000, 100), (12, 250, 200)] {
+        let path = std::env::temp_dir().join(format!("keepalive-trace-quiet-{connections}-{}", std::process::id()));
+        let plan = Plan { connections, events, ..plan(1, false) };
+        let Recorded { events, bytes, took } = record_at(plan, &path, Pace::Every(Duration::from_millis(800))).unwrap();
+        fs::remove_file(&path).unwrap();
+        let each = bytes / events;
+        println!("{connections} connections, {events} events in {} s: {bytes} bytes, {each} an event", took.as_secs());
+        assert!(each <= most, "{each} bytes an event of {connections} connections");
+    }
+}
