@@ -10,13 +10,18 @@ use super::encode::Encoder;
 pub(super) struct Bits(Vec<u8>);
 
 impl Bits {
-    #[inline]
+    #[inline(always)]
     pub(super) fn set(&mut self, row: usize) {
-        let byte = row / 8;
-        if byte >= self.0.len() {
-            self.0.resize(byte + 1, 0);
+        match self.0.get_mut(row / 8) {
+            Some(byte) => *byte |= 1 << (row % 8),
+            None => self.grow(row),
         }
-        self.0[byte] |= 1 << (row % 8);
+    }
+
+    #[inline(never)]
+    fn grow(&mut self, row: usize) {
+        self.0.resize(row / 8, 0);
+        self.0.push(1 << (row % 8));
     }
 
     #[inline]
@@ -103,13 +108,19 @@ impl<T> Default for Fixed<T> {
 }
 
 impl<T: ArrowNativeType> Fixed<T> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, row: usize, value: T) {
         if self.values.len() != row {
-            self.values.resize(row, T::default());
+            self.catch_up(row);
         }
         self.values.push(value);
         self.valid.set(row);
+    }
+
+    /// Appends the rows before this one, which hold nothing.
+    #[inline(never)]
+    fn catch_up(&mut self, row: usize) {
+        self.values.resize(row, T::default());
     }
 
     pub(super) fn encode(&mut self, rows: &Range<usize>, encoder: &mut Encoder) {
