@@ -1,8 +1,15 @@
 //! What is kept of a connection between its hooks: how it began, who closes it, and whether the reader knows of it.
-use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::map, maps::HashMap};
+use aya_ebpf::{
+    helpers::bpf_ktime_get_ns,
+    macros::map,
+    maps::{Array, HashMap},
+};
 use keepalive_trace_ebpf::counter;
 
-use crate::maps::count;
+use crate::{
+    fields::Fields,
+    maps::{add_to, count, offset},
+};
 
 /// One connection. All of a connection's hooks run under its socket's lock, or before another task can know the socket.
 #[repr(C)]
@@ -53,30 +60,97 @@ pub const NOTHING: Conn = Conn {
     closer_comm: [0; 2],
 };
 
-/// By socket. A map that evicts the oldest takes so long over it that interrupts come in the middle.
+/// A connection's place, found by its socket without a helper call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Slot {
+    /// The socket's address; 0: free.
+    socket: u64,
+    conn: Conn,
+}
+
+/// How many slots there are: 2.4 MB.
+const SLOTS_BITS: u32 = 15;
+
+/// Where nearly all short connections live. A new one takes its slot from an older one, which moves to [`MOVED`].
 #[map]
-static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(65_536, 0);
+static SLOTS: Array<Slot> = Array::with_max_entries(1 << SLOTS_BITS, 0);
+
+/// Connections whose slot was taken, by socket. A map that evicts the oldest takes so long over it that interrupts come in the
+/// middle.
+#[map]
+static MOVED: HashMap<u64, Conn> = HashMap::with_max_entries(65_536, 0);
+
+/// How many connections are in [`MOVED`]: while there are none, nobody looks there.
+#[map]
+static MOVES: Array<u64> = Array::with_max_entries(1, 0);
+
+/// By the kernel's own hash of the connection: the verifier lets nobody calculate with a typed pointer.
+#[inline(always)]
+fn slot<F: Fields>(sk: F) -> Option<&'static mut Slot> {
+    let hash: u32 = sk.head(offset!(hash))?;
+    let slot = SLOTS.get_ptr_mut(hash & ((1 << SLOTS_BITS) - 1))?;
+    // SAFETY: memory of a map. Two CPUs that want one slot in the same moment may mix two connections up: one of them is then
+    // not found, as if its beginning had not been seen.
+    Some(unsafe { &mut *slot })
+}
+
+#[inline(always)]
+fn moves() -> u64 {
+    MOVES.get(0).copied().unwrap_or(0)
+}
+
+#[inline(always)]
+fn add_move(number: u64) {
+    if let Some(moves) = MOVES.get_ptr_mut(0) {
+        add_to(moves, number);
+    }
+}
 
 /// What is known of this socket's connection.
 #[inline(always)]
-pub fn get(socket: u64) -> Option<&'static mut Conn> {
-    let conn = CONNS.get_ptr_mut(socket)?;
+pub fn get<F: Fields>(sk: F) -> Option<&'static mut Conn> {
+    let socket = sk.address();
+    let slot = slot(sk)?;
+    if slot.socket == socket {
+        return Some(&mut slot.conn);
+    }
+    if moves() == 0 {
+        return None;
+    }
+    let conn = MOVED.get_ptr_mut(socket)?;
     // SAFETY: an entry of a preallocated map, which stays memory of this map; hooks of one socket do not run at the same time.
     Some(unsafe { &mut *conn })
 }
 
 /// Keeps a connection. One that finds no room is counted: its opener and its closer are not known later.
 #[inline(always)]
-pub fn put(socket: u64, conn: &Conn) {
-    if CONNS.insert(socket, conn, 0).is_err() {
-        count(counter::CONNS_FULL);
+pub fn put<F: Fields>(sk: F, conn: &Conn) {
+    let socket = sk.address();
+    let Some(slot) = slot(sk) else { return };
+    let before = slot.socket;
+    if before != 0 && before != socket {
+        if MOVED.insert(before, slot.conn, 0).is_err() {
+            return count(counter::CONNS_FULL);
+        }
+        add_move(1);
     }
+    slot.socket = 0;
+    slot.conn = *conn;
+    slot.socket = socket;
 }
 
 /// Forgets a connection.
 #[inline(always)]
-pub fn remove(socket: u64) {
-    let _ = CONNS.remove(socket);
+pub fn remove<F: Fields>(sk: F) {
+    let socket = sk.address();
+    let Some(slot) = slot(sk) else { return };
+    if slot.socket == socket {
+        slot.socket = 0;
+    }
+    if moves() != 0 && MOVED.remove(socket).is_ok() {
+        add_move(u64::MAX);
+    }
 }
 
 /// CLOCK_MONOTONIC, nanoseconds.

@@ -309,7 +309,7 @@ impl Typed {
 
 /// Loads a field through a typed pointer. The kernel turns a fault into zero.
 #[inline(always)]
-fn load<T: Copy>(base: *const u8, offset: u32) -> Option<T> {
+pub fn load<T: Copy>(base: *const u8, offset: u32) -> Option<T> {
     let offset = present(offset)?;
     // SAFETY: the verifier checks that the object has such a field.
     Some(unsafe { base.wrapping_add(offset).cast::<T>().read_volatile() })

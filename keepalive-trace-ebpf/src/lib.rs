@@ -34,8 +34,8 @@ pub struct Config {
     pub probes_is_int: u32,
     /// Not 0 where a socket's cgroup is a word with tag bits: before 5.15.
     pub cgroup_is_word: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Not 0 where the current task can be had as a typed pointer (`bpf_get_current_task_btf`): since 5.11.
+    pub typed_task: u32,
 }
 
 /// Bits of [`Config::filters`]: an unset bit lets everything pass.
@@ -175,6 +175,10 @@ pub struct EndKey {
     /// Zero.
     pub reserved: u32,
 }
+
+/// A power of two: how many cgroups have a place of their own in the per-CPU array `CGROUP_ENDS`, which begins with the
+/// cgroup's id and goes on with three counts, by [`orderly`].
+pub const CGROUP_SLOTS_BITS: u32 = 6;
 
 /// Values of [`EndKey::verdict`].
 pub mod orderly {

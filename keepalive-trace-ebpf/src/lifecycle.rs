@@ -2,13 +2,13 @@
 //!
 //! Each hook is a program of its own, and runs either in tasks or in softirqs: the kernel skips a program that is at work on
 //! that CPU already, and a task that was preempted or interrupted in the middle of one would hide what happens to others.
-use keepalive_trace_ebpf::{EndKey, Record, counter, flag, has, kind, orderly};
+use keepalive_trace_ebpf::{CGROUP_SLOTS_BITS, EndKey, Record, counter, flag, has, kind, orderly};
 
 use crate::{
     conns::{self, Conn, NOTHING, mark, now},
     fields::Fields,
     filter, http,
-    maps::{ENDS, add_to, config, count, emit, offset},
+    maps::{CGROUP_ENDS, ENDS, add_to, config, count, emit, offset},
     replies,
     sock::{Sock, state},
     task::current_process,
@@ -38,7 +38,7 @@ pub fn connecting<F: Fields>(sk: F) {
     }
     let began_ns = sk.get::<u64>(offset!(clock_cache)).filter(|ns| *ns != 0).unwrap_or_else(now);
     let conn = opened_by_current(began_ns, mark::CONNECTS);
-    conns::put(sk.address(), &conn);
+    conns::put(sk, &conn);
 }
 
 /// They failed after the state had become SYN_SENT. The remote port is gone from the socket already.
@@ -62,7 +62,7 @@ pub fn connect_failed<F: Fields>(sk: F, rport: u16) {
 /// `tcp_finish_connect`: SYN_SENT becomes ESTABLISHED.
 #[inline(always)]
 pub fn established<F: Fields>(sk: F) {
-    let kept = conns::get(sk.address());
+    let kept = conns::get(sk);
     let mut conn = Conn { marks: mark::CONNECTS, ..NOTHING };
     if let Some(kept) = kept {
         kept.established_ns = now();
@@ -89,14 +89,14 @@ pub fn accepted<F: Fields>(sk: F) {
         return;
     }
     let mut conn = opened_by_current(now(), mark::ACCEPTED);
-    let before = conns::get(sk.address());
+    let before = conns::get(sk);
     // One that was waiting to be accepted, and had something happen to it.
     let told = before.is_some_and(|before| before.marks & mark::TOLD != 0);
     let tells = config!(quiet) == 0 || told;
     if tells {
         conn.marks |= mark::TOLD;
     }
-    conns::put(sk.address(), &conn);
+    conns::put(sk, &conn);
     if tells {
         emit(|record| {
             sk.describe(record);
@@ -114,7 +114,7 @@ pub fn closing<F: Fields>(sk: F, for_good: bool) {
     if !sends_fin && !for_good {
         return;
     }
-    if let Some(conn) = conns::get(sk.address()) {
+    if let Some(conn) = conns::get(sk) {
         note_close(conn, from, sends_fin, for_good);
         return;
     }
@@ -123,7 +123,7 @@ pub fn closing<F: Fields>(sk: F, for_good: bool) {
     }
     let mut conn = NOTHING;
     note_close(&mut conn, from, sends_fin, for_good);
-    conns::put(sk.address(), &conn);
+    conns::put(sk, &conn);
 }
 
 #[inline(always)]
@@ -159,10 +159,10 @@ pub fn disconnecting<F: Fields>(sk: F) {
 /// end was not seen: it was aborted by its close, or a hook was skipped.
 #[inline(always)]
 pub fn destroyed<F: Fields>(sk: F) {
-    let Some(conn) = conns::get(sk.address()) else { return };
+    let Some(conn) = conns::get(sk) else { return };
     let connecting = conn.marks & mark::CONNECTS != 0 && conn.established_ns == 0;
     if sk.state() != Some(state::CLOSE) || conn.closed_from == 0 && !connecting {
-        conns::remove(sk.address());
+        conns::remove(sk);
         return;
     }
     let unread = sk.unread().unwrap_or(0);
@@ -201,49 +201,93 @@ fn opened_by_current(began_ns: u64, how: u16) -> Conn {
     Conn { began_ns, opener, opener_comm, marks: how, ..NOTHING }
 }
 
+/// What an end is like, in one word for [`end_record`].
+mod how {
+    pub const IN_TIMER: u32 = 1 << 0;
+    pub const TIME_WAIT: u32 = 1 << 1;
+    /// Nothing was left undone.
+    pub const ORDERLY: u32 = 1 << 2;
+    /// [`super::End::Destroyed`].
+    pub const DESTROYED: u32 = 1 << 3;
+}
+
 /// The one end of a connection.
-#[inline(never)]
+#[inline(always)]
 fn ended<F: Fields>(sk: F, from: u8, end: End) {
     let socket = sk.address();
-    let kept = conns::get(socket);
+    let kept = conns::get(sk);
     if kept.is_none() && from == state::SYN_RECV {
         // A child of a listener that never was a connection.
         return;
-    }
-    let mut conn = NOTHING;
-    if let Some(kept) = kept {
-        conn = *kept;
-        conns::remove(socket);
     }
     replies::give_up(Sock::at(socket));
     if config!(http) != 0 {
         http::forget(Sock::at(socket));
     }
+    let untold = kept.as_ref().is_none_or(|conn| conn.marks & mark::TOLD == 0);
+    let by_timer = timer::ends(sk, from);
+    // All that leaves FIN_WAIT2 or CLOSING without an error goes on as a time-wait socket, but where TCP_LINGER2 forbids it.
+    let leaves_in_order = end != End::Disconnect
+        && by_timer == Ends::Not
+        && matches!(from, state::FIN_WAIT2 | state::CLOSING)
+        && sk.err() == Some(0)
+        && !sk.no_linger2();
+    let orderly = leaves_in_order || by_timer == Ends::Not && from == state::LAST_ACK && sk.err() == Some(0) && sk.all_acked();
+    if config!(quiet) != 0 && untold && orderly && sk.data_idle().is_some_and(|idle| idle < config!(hz)) {
+        conns::remove(sk);
+        if filter::wanted(sk) {
+            count_end(sk, if leaves_in_order { orderly::LOCAL_CLOSE } else { orderly::PEER_CLOSE });
+        }
+        return;
+    }
+    let mut how = 0;
+    if by_timer != Ends::Not {
+        how |= how::IN_TIMER;
+    }
+    if leaves_in_order || by_timer == Ends::TimeWait {
+        how |= how::TIME_WAIT;
+    }
+    if orderly {
+        how |= how::ORDERLY;
+    }
+    if end == End::Destroyed {
+        how |= how::DESTROYED;
+    }
+    end_record(sk, forgotten(how), forgotten(from.into()));
+}
+
+/// The same number, of which the verifier does not know any more what it may be: it then follows what comes once, and not once
+/// for each way that leads there.
+#[inline(always)]
+fn forgotten(number: u32) -> u32 {
+    #[repr(C, align(8))]
+    struct Cell([u8; 8]);
+    let mut cell = Cell([0; 8]);
+    // A byte that is not at the beginning of a word of the stack, and is not 0.
+    let place = (&raw mut cell.0[3]).cast::<u8>();
+    // SAFETY: a byte of the cell.
+    unsafe { place.write_volatile(number as u8 + 1) };
+    // SAFETY: the same.
+    u32::from(unsafe { place.read_volatile() }).wrapping_sub(1)
+}
+
+/// The record of an end, and before it, where that is not known yet, of the beginning.
+#[inline(never)]
+fn end_record<F: Fields>(sk: F, how: u32, from: u32) {
+    let from = from as u8;
+    let mut conn = NOTHING;
+    if let Some(kept) = conns::get(sk) {
+        conn = *kept;
+        conns::remove(sk);
+    }
     if !filter::wanted(sk) {
         return;
     }
-    let err = sk.err();
-    let by_timer = timer::ends(sk, from);
-    let in_timer = by_timer != Ends::Not;
-    // All that leaves FIN_WAIT2 or CLOSING without an error goes on as a time-wait socket, but where TCP_LINGER2 forbids it.
-    let leaves_in_order = end != End::Disconnect
-        && err == Some(0)
-        && !in_timer
-        && matches!(from, state::FIN_WAIT2 | state::CLOSING)
-        && !sk.no_linger2();
-    let time_wait = leaves_in_order || by_timer == Ends::TimeWait;
-    let orderly = leaves_in_order || err == Some(0) && !in_timer && from == state::LAST_ACK && sk.all_acked();
-    let untold = conn.marks & mark::TOLD == 0;
-    if config!(quiet) != 0 && untold {
-        let at_rest = sk.data_idle().is_none_or(|idle| idle >= config!(hz));
-        if orderly && !at_rest {
-            count_end(sk, if time_wait { orderly::LOCAL_CLOSE } else { orderly::PEER_CLOSE });
-            return;
-        }
+    if config!(quiet) != 0 && conn.marks & mark::TOLD == 0 {
         birth(sk, &conn);
     }
     emit(|record| {
-        if orderly || time_wait {
+        if how & how::ORDERLY != 0 {
             sk.identify(record);
         } else {
             sk.describe(record);
@@ -251,18 +295,18 @@ fn ended<F: Fields>(sk: F, from: u8, end: End) {
         record.kind = kind::CLOSED;
         record.old_state = from;
         record.state = state::CLOSE;
-        if let Some(err) = err {
+        if let Some(err) = sk.err() {
             record.err = err;
             record.has |= has::ERR;
         }
-        if in_timer {
+        if how & how::IN_TIMER != 0 {
             record.flags |= flag::IN_TIMER;
         }
-        if time_wait {
+        if how & how::TIME_WAIT != 0 {
             record.flags |= flag::TIME_WAIT;
-        } else if !orderly {
+        } else if how & how::ORDERLY == 0 {
             sk.describe_left(record);
-            if end == End::Destroyed && record.unread > 0 {
+            if how & how::DESTROYED != 0 && record.unread > 0 {
                 // It was no orphan yet when its close found data unread.
                 record.flags &= !flag::DEAD;
             }
@@ -273,7 +317,9 @@ fn ended<F: Fields>(sk: F, from: u8, end: End) {
         }
         // Where a process gives up or aborts, it is the one that runs. An error comes in whatever task is there; then the
         // process that sent the FIN is known, or the one that had connected.
-        let by_process = matches!(from, state::SYN_SENT | state::ESTABLISHED | state::CLOSE_WAIT) && record.err == 0 && !in_timer;
+        let by_process = matches!(from, state::SYN_SENT | state::ESTABLISHED | state::CLOSE_WAIT)
+            && record.err == 0
+            && how & how::IN_TIMER == 0;
         if by_process {
             sign(record, current_process());
             if sk.is_unaccepted() && conn.marks & mark::ACCEPTED == 0 {
@@ -290,7 +336,20 @@ fn ended<F: Fields>(sk: F, from: u8, end: End) {
 /// Counts an orderly end of which no record is made.
 #[inline(never)]
 fn count_end<F: Fields>(sk: F, verdict: u32) {
-    let mut key = EndKey { cgroup: sk.cgroup_id().unwrap_or(0), verdict, reserved: 0 };
+    let cgroup = sk.cgroup_id().unwrap_or(0);
+    let place = cgroup.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - CGROUP_SLOTS_BITS);
+    if let Some(ends) = CGROUP_ENDS.get_ptr_mut(place as u32) {
+        // SAFETY: this CPU's own entry.
+        let ends = unsafe { &mut *ends };
+        if ends.cgroup == 0 && cgroup != 0 {
+            ends.cgroup = cgroup;
+        }
+        if ends.cgroup == cgroup {
+            let counts = &mut ends.counts;
+            return add_to(if verdict == orderly::LOCAL_CLOSE { &raw mut counts[1] } else { &raw mut counts[2] }, 1);
+        }
+    }
+    let mut key = EndKey { cgroup, verdict, reserved: 0 };
     if let Some(value) = ENDS.get_ptr_mut(key) {
         return add_to(value, 1);
     }
@@ -336,20 +395,20 @@ pub fn tell_from_now<F: Fields>(sk: F) {
     if config!(quiet) == 0 {
         return;
     }
-    if let Some(conn) = conns::get(sk.address()) {
+    if let Some(conn) = conns::get(sk) {
         if conn.marks & mark::TOLD == 0 {
             conn.marks |= mark::TOLD;
             birth(sk, conn);
         }
     } else if sk.state() != Some(state::CLOSE) {
-        conns::put(sk.address(), &Conn { marks: mark::TOLD, ..NOTHING });
+        conns::put(sk, &Conn { marks: mark::TOLD, ..NOTHING });
     }
 }
 
 /// Whether records of this socket are sent that alone would not be worth one.
 #[inline(always)]
-pub fn is_told(socket: u64) -> bool {
-    config!(quiet) == 0 || conns::get(socket).is_some_and(|conn| conn.marks & mark::TOLD != 0)
+pub fn is_told<F: Fields>(sk: F) -> bool {
+    config!(quiet) == 0 || conns::get(sk).is_some_and(|conn| conn.marks & mark::TOLD != 0)
 }
 
 /// How long the handshake took, and who had connected.

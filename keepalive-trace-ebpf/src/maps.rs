@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf},
 };
-use keepalive_trace_ebpf::{ABSENT, Config, EndKey, Offsets, PORT_WORDS, Record, WAKE_NS, Write, counter};
+use keepalive_trace_ebpf::{ABSENT, CGROUP_SLOTS_BITS, Config, EndKey, Offsets, PORT_WORDS, Record, WAKE_NS, Write, counter};
 
 use crate::http::{Flow, Newborn};
 
@@ -26,7 +26,7 @@ pub static CONFIG: Config = Config {
     quiet: 0,
     probes_is_int: 0,
     cgroup_is_word: 0,
-    reserved: 0,
+    typed_task: 0,
 };
 
 /// The running kernel's offset of a field. Volatile: the loader puts the value there after compilation.
@@ -108,7 +108,21 @@ static RUN: PerCpuArray<Run> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static SCRATCH: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
 
-/// How many connections ended in order without a record, by [`EndKey`].
+/// How many connections ended in order without a record, of one cgroup on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct CgroupEnds {
+    /// Id of the cgroup; 0: free.
+    pub cgroup: u64,
+    /// By [`keepalive_trace_ebpf::orderly`], from 0.
+    pub counts: [u64; 3],
+}
+
+/// The cgroups of which connections end most of the time: found without a helper call.
+#[map]
+pub static CGROUP_ENDS: PerCpuArray<CgroupEnds> = PerCpuArray::with_max_entries(1 << CGROUP_SLOTS_BITS, 0);
+
+/// The same of all other cgroups, by [`EndKey`].
 #[map]
 pub static ENDS: PerCpuHashMap<EndKey, u64> = PerCpuHashMap::with_max_entries(4096, 0);
 

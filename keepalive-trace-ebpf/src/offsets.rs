@@ -42,6 +42,8 @@ pub struct Offsets {
     pub flags: u32,
     /// `skc_cookie`: u64, 0 until somebody asks for it.
     pub cookie: u32,
+    /// `skc_hash`: u32, of the connection's ends and namespace.
+    pub hash: u32,
     /// `skc_net.net`: pointer to `struct net`.
     pub net: u32,
     /// `sk_lock.owned`: int.
@@ -137,4 +139,4 @@ pub struct Offsets {
     pub ctl_data: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 57);
+const _: () = assert!(size_of::<Offsets>() == 4 * 58);

@@ -60,11 +60,12 @@ pub fn exit(ctx: &impl EbpfContext, ret: i32) {
 #[inline(always)]
 fn set(ctx: &impl EbpfContext, sock: Sock, keepalive: Option<bool>) {
     let Some(head) = Head::of(sock) else { return };
-    if !head.state().is_some_and(|now| now != state::SYN_SENT && is_connection(now)) || !is_told(sock.address()) {
+    let sk = Copied { sock, head: &head };
+    if !head.state().is_some_and(|now| now != state::SYN_SENT && is_connection(now)) || !is_told(sk) {
         return;
     }
     debug!(ctx, "setsockopt: state {}", head.state().unwrap_or(0));
-    emit_all_of(Copied { sock, head: &head }, |record| {
+    emit_all_of(sk, |record| {
         record.kind = kind::SET;
         match keepalive {
             Some(true) => record.flags |= flag::KEEPOPEN,

@@ -1,8 +1,12 @@
 //! Who is at work, and what a process holds: tasks, and their open files.
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, generated::bpf_get_current_comm};
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_get_current_task,
+    generated::{bpf_get_current_comm, bpf_get_current_task_btf},
+};
 
 use crate::{
-    maps::offset,
+    fields::load,
+    maps::{config, offset, present},
     sock::{Sock, read},
 };
 
@@ -17,6 +21,9 @@ const S_IFSOCK: u16 = 0o140_000;
 /// threads. In a softirq that is a bystander: ask only where a process is known to be at work.
 #[inline(always)]
 pub fn current_process() -> Option<(u32, [u64; 2])> {
+    if config!(typed_task) != 0 {
+        return current_by_loads();
+    }
     // SAFETY: no arguments, no effect.
     let task = Task(unsafe { bpf_get_current_task() });
     if task.is_of_kernel()? {
@@ -32,6 +39,20 @@ pub fn current_process() -> Option<(u32, [u64; 2])> {
     // SAFETY: the helper fills exactly these bytes.
     unsafe { bpf_get_current_comm((&raw mut comm).cast(), size_of_val(&comm) as u32) };
     Some((group, comm))
+}
+
+/// The same where the kernel hands over a typed pointer, as it does since 5.11.
+#[inline(always)]
+fn current_by_loads() -> Option<(u32, [u64; 2])> {
+    // SAFETY: no arguments, no effect.
+    let task = unsafe { bpf_get_current_task_btf() }.cast::<u8>().cast_const();
+    if load::<u32>(task, offset!(task_flags))? & PF_KTHREAD != 0 {
+        return None;
+    }
+    let leader: *const u8 = load(task, offset!(task_leader))?;
+    let comm = offset!(task_comm);
+    present(comm)?;
+    Some((load(task, offset!(task_tgid))?, [load(leader, comm)?, load(leader, comm.wrapping_add(8))?]))
 }
 
 /// A `struct task_struct`.

@@ -153,7 +153,7 @@ pub fn exit(ctx: &impl EbpfContext) {
             run.record.kind = kind::TIMER;
             run.record.outcome = passed(run, sock);
             // Nothing has happened, unless the timer follows a new setting.
-            if is_healthy(&run.record) && !is_told(sock.address()) && !sysctls_were_written() {
+            if is_healthy(&run.record) && !is_told(sk) && !sysctls_were_written() {
                 return;
             }
         }

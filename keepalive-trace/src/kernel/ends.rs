@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    maps::{MapData, MapError, PerCpuHashMap, PerCpuValues},
+    maps::{MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues},
 };
-use keepalive_trace_ebpf::orderly;
+use keepalive_trace_ebpf::{CGROUP_SLOTS_BITS, orderly};
 
 use super::cgroups::Cgroups;
 use crate::model::{event::Uneventful, verdict::Verdict};
@@ -17,8 +17,14 @@ type Key = [u64; 2];
 /// What ends are counted under whose cgroup has no entry of its own: it is unknown, or the map is full.
 const UNKNOWN_CGROUP: u64 = 0;
 
+/// An entry of the per-CPU array: a cgroup's id, then counts by verdict.
+type Entry = [u64; 4];
+
 /// Reads the counts, and keeps what was reported of them.
 pub struct Ends {
+    /// Of most cgroups.
+    entries: PerCpuArray<MapData, Entry>,
+    /// Of the others.
     counts: PerCpuHashMap<MapData, Key, u64>,
     reported: HashMap<Key, u64>,
 }
@@ -36,7 +42,9 @@ impl Ends {
             let zero = PerCpuValues::try_from(vec![0; cpus]).context("no CPU")?;
             counts.insert([UNKNOWN_CGROUP, verdict.into()], zero, 0).context("cannot write the map ENDS")?;
         }
-        Ok(Self { counts, reported: HashMap::new() })
+        let entries = ebpf.take_map("CGROUP_ENDS").context("the map CGROUP_ENDS is missing")?;
+        let entries = entries.try_into().context("the map CGROUP_ENDS is of another kind")?;
+        Ok(Self { entries, counts, reported: HashMap::new() })
     }
 
     /// What was counted since the last call.
@@ -44,9 +52,20 @@ impl Ends {
     /// # Errors
     /// When the map can't be read.
     pub fn take(&mut self, cgroups: &mut Cgroups) -> Result<Vec<Uneventful>> {
-        let mut new = Vec::new();
+        let mut totals: HashMap<Key, u64> = HashMap::new();
+        for place in 0..1 << CGROUP_SLOTS_BITS {
+            let values = self.entries.get(&place, 0).context("cannot read the map CGROUP_ENDS")?;
+            for [cgroup, _, local, peer] in values.iter().filter(|[_, counts @ ..]| *counts != [0; 3]) {
+                *totals.entry([*cgroup, orderly::LOCAL_CLOSE.into()]).or_default() += local;
+                *totals.entry([*cgroup, orderly::PEER_CLOSE.into()]).or_default() += peer;
+            }
+        }
         for key in self.counts.keys().collect::<Result<Vec<Key>, MapError>>().context("cannot read the map ENDS")? {
             let total: u64 = self.counts.get(&key, 0).context("cannot read the map ENDS")?.iter().sum();
+            *totals.entry(key).or_default() += total;
+        }
+        let mut new = Vec::new();
+        for (key, total) in totals {
             let reported = self.reported.entry(key).or_default();
             let count = total - std::mem::replace(reported, total);
             let [cgroup, verdict] = key;
@@ -55,6 +74,7 @@ impl Ends {
                 new.push(Uneventful { verdict, cgroup: cgroups.path(cgroup), count });
             }
         }
+        new.sort_by(|one, other| (&one.cgroup, one.verdict).cmp(&(&other.cgroup, other.verdict)));
         Ok(new)
     }
 }

@@ -13,7 +13,7 @@ use super::{
 mod names;
 
 use names::REASONS;
-pub use names::{HOOKS, MORE_HOOKS, STRUCTS};
+pub use names::{HOOKS, MORE_HOOKS, STRUCTS, TYPED_TASK};
 
 const REASON_PREFIX: &str = "SK_RST_REASON_";
 /// The enum's end marker: it counts the reasons and is none.
@@ -59,7 +59,7 @@ pub fn of_running_kernel() -> anyhow::Result<Layout> {
 ///
 /// The bytes are no sound BTF of this machine's byte order, or the kernel lacks a member that nothing works without.
 pub fn layout(btf: &[u8]) -> Result<Layout, BtfError> {
-    let wanted: Vec<&str> = [&STRUCTS[..], &HOOKS[..], &MORE_HOOKS[..], &[REASONS]].concat();
+    let wanted: Vec<&str> = [&STRUCTS[..], &HOOKS[..], &MORE_HOOKS[..], &[REASONS, TYPED_TASK]].concat();
     let btf = Btf::parse(btf, &wanted)?;
     Ok(Layout {
         offsets: offsets(&btf)?,
@@ -68,7 +68,12 @@ pub fn layout(btf: &[u8]) -> Result<Layout, BtfError> {
         reason_arg: reason_arg(&btf)?,
         reset_reasons: reset_reasons(&btf),
         counts_skipped_kprobes: field(&btf, "bpf_link_info.perf_event.kprobe.missed").is_ok(),
-        functions: HOOKS.into_iter().chain(MORE_HOOKS).filter(|name| btf.named(kind::FUNC, name).next().is_some()).collect(),
+        functions: HOOKS
+            .into_iter()
+            .chain(MORE_HOOKS)
+            .chain([TYPED_TASK])
+            .filter(|name| btf.named(kind::FUNC, name).next().is_some())
+            .collect(),
     })
 }
 
@@ -93,6 +98,7 @@ fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         state: head("sock.__sk_common.skc_state", 1)?,
         flags: head("sock.__sk_common.skc_flags", 8)?,
         cookie: maybe_head("sock.__sk_common.skc_cookie", 8)?,
+        hash: head("sock.__sk_common.skc_hash", 4)?,
         net: head("sock.__sk_common.skc_net.net", 8)?,
         owned: maybe("sock.sk_lock.owned", 4)?,
         cgroup: socket_cgroup(btf)?,

@@ -22,7 +22,7 @@ use super::{
     facts,
     filters::Filters,
     hits::Hits,
-    layout::{Layout, MORE_HOOKS},
+    layout::{Layout, MORE_HOOKS, TYPED_TASK},
 };
 use crate::model::{event::Attach, state::State};
 
@@ -44,7 +44,7 @@ const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
 const LEAST_RING: u32 = 4096;
 
 /// Where the hooks remember things from one call to the next.
-const TABLES: [&str; 5] = ["CONNS", "ENDS", "CALLS", "WRITES", "WAITING"];
+const TABLES: [&str; 7] = ["SLOTS", "MOVED", "PROBES", "ENDS", "CALLS", "WRITES", "WAITING"];
 
 /// aya-log's levels: nothing, and all up to debug.
 const LOG_OFF: u8 = 0;
@@ -153,7 +153,7 @@ impl Probes {
             quiet: options.quiet.into(),
             probes_is_int: options.layout.probes_is_int.into(),
             cgroup_is_word: options.layout.cgroup_is_word.into(),
-            reserved: 0,
+            typed_task: options.layout.functions.contains(TYPED_TASK).into(),
             listed_states: options.listed.iter().fold(0, |bits, state| bits | 1_u32.wrapping_shl(state.0.into())),
         };
         let log_level = if options.log { LOG_DEBUG } else { LOG_OFF };

@@ -92,7 +92,7 @@ pub(super) fn flat<'a>(Event { mono_ns, body }: &'a Event, host: &'a str, wall: 
         Body::Uneventful(Uneventful { verdict, cgroup, count }) => Row {
             event: Some(Kind::Uneventful),
             verdict: Some(*verdict),
-            cgroup: cgroup.clone(),
+            cgroup: cgroup.as_deref(),
             count: Some(*count),
             ..Row::default()
         },

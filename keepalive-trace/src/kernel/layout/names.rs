@@ -37,5 +37,8 @@ pub const STRUCTS: [&str; 13] = [
     "ctl_table",
 ];
 
+/// The kernel's function behind a helper that the kernel side calls where it is there.
+pub const TYPED_TASK: &str = "bpf_get_current_task_btf";
+
 /// The reasons of resets: an enum.
 pub const REASONS: &str = "sk_rst_reason";
