@@ -43,13 +43,17 @@ fn build(target_dir: &Path) -> Result<PathBuf> {
     Ok(target_dir.join(TARGET).join("release").join(PACKAGE))
 }
 
-/// Drops the debug sections: the BTF made from them says all that the kernel wants to know, in a tenth of the room.
+/// Drops the debug sections: the BTF made from them says all that the kernel wants to know, in a tenth of the room. What says
+/// which line an instruction comes from goes too: the loader and the kernel read it at every start.
 fn slim(built: &Path, slimmed: &Path) -> Result<()> {
     let bytes = fs::read(built)?;
     let mut object = Builder::read(&*bytes)?;
     for section in &mut object.sections {
         let name = section.name.as_slice();
-        section.delete = name.starts_with(b".debug") || name.starts_with(b".rel.debug");
+        section.delete = name.starts_with(b".debug")
+            || name.starts_with(b".rel.debug")
+            || name == b".BTF.ext"
+            || name == b".rel.BTF.ext";
     }
     object.delete_orphans();
     // LLVM keeps section names among the symbols' names; the writer wants them apart.

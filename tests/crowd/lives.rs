@@ -97,7 +97,7 @@ impl<F: FnMut(&Sighting)> Life<'_, F> {
     fn open(&mut self) {
         let by = Some(self.task());
         let what = if self.number.is_multiple_of(2) {
-            What::Accepted { by }
+            What::Accepted { by, late: false }
         } else {
             What::Connected { connect_us: Some(200 + u64::from(self.dice(5000))), opener: by, late: false }
         };

@@ -15,16 +15,19 @@ mod btf;
 mod names;
 
 /// What is kept, with everything it contains by value.
-const ROOTS: [(u8, &[&str]); 4] = [
+const ROOTS: [(u8, &[&str]); 7] = [
     (kind::STRUCT, &names::STRUCTS),
     (kind::FUNC, &names::HOOKS),
     (kind::FUNC, &names::MORE_HOOKS),
+    (kind::FUNC, &names::MORE_TARGETS),
+    (kind::TYPEDEF, &names::MORE_TARGETS),
+    (kind::FUNC, &[names::TYPED_TASK]),
     (kind::ENUM, &[names::REASONS]),
 ];
 
 /// Structs of which only these members are kept: they contain half the kernel.
 const KEEP: [(&str, &[&str]); 7] = [
-    ("net", &["ns", "ipv4"]),
+    ("net", &["ns", "mib", "ipv4"]),
     ("cgroup", &["self", "kn"]),
     ("task_struct", &["tgid", "flags", "group_leader", "comm"]),
     ("file", &["f_inode", "private_data"]),

@@ -29,8 +29,8 @@ pub mod kind {
     pub const ENUM64: u8 = 19;
 }
 
-const MAGIC: u16 = 0xeb9f;
-const HEADER: usize = 24;
+pub const MAGIC: u16 = 0xeb9f;
+pub const HEADER: usize = 24;
 /// Header length from which on it names the layout section (Linux 7.x).
 const HEADER_WITH_LAYOUT: usize = 32;
 const RECORD: usize = 12;
@@ -145,7 +145,7 @@ pub struct Btf<'a> {
     layout: &'a [u8],
     /// Where each type begins, from type 1 on.
     starts: Vec<u32>,
-    /// The structs, functions and enums of the wanted names.
+    /// The structs, functions, enums and typedefs of the wanted names.
     wanted: Vec<u32>,
 }
 
@@ -170,7 +170,8 @@ impl<'a> Btf<'a> {
             let id = btf.starts.len() as u32 + 1;
             let (ty, end) = btf.read(id, start)?;
             btf.starts.push(start as u32);
-            if matches!(ty.kind, kind::STRUCT | kind::FUNC | kind::ENUM) && wanted.iter().any(|name| ty.name.is(name)) {
+            let is_looked_up = matches!(ty.kind, kind::STRUCT | kind::FUNC | kind::ENUM | kind::TYPEDEF);
+            if is_looked_up && wanted.iter().any(|name| ty.name.is(name)) {
                 btf.wanted.push(id);
             }
             start = end;

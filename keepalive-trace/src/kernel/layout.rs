@@ -8,11 +8,13 @@ use keepalive_trace_ebpf::{ABSENT, HEAD_BYTES, Offsets};
 use super::{
     btf::{Btf, BtfError, kind},
     facts,
+    targets::Targets,
 };
 
 mod names;
 
 use names::REASONS;
+use names::MORE_TARGETS;
 pub use names::{HOOKS, MORE_HOOKS, STRUCTS, TYPED_TASK};
 
 const REASON_PREFIX: &str = "SK_RST_REASON_";
@@ -34,6 +36,8 @@ pub struct Layout {
     pub reason_arg: Option<u32>,
     /// The kernel's own names of the reset reasons by value, without `SK_RST_REASON_`; empty where it has none.
     pub reset_reasons: BTreeMap<u32, String>,
+    /// What programs attach to.
+    pub targets: Targets,
     /// Those of [`HOOKS`] and [`MORE_HOOKS`] that the kernel has as functions.
     pub functions: BTreeSet<&'static str>,
     /// Whether `sysctl_tcp_keepalive_probes` is an int, as before 5.10 and on Android's 5.10, and not a byte.
@@ -59,10 +63,11 @@ pub fn of_running_kernel() -> anyhow::Result<Layout> {
 ///
 /// The bytes are no sound BTF of this machine's byte order, or the kernel lacks a member that nothing works without.
 pub fn layout(btf: &[u8]) -> Result<Layout, BtfError> {
-    let wanted: Vec<&str> = [&STRUCTS[..], &HOOKS[..], &MORE_HOOKS[..], &[REASONS, TYPED_TASK]].concat();
+    let wanted: Vec<&str> = [&STRUCTS[..], &HOOKS[..], &MORE_HOOKS[..], &MORE_TARGETS[..], &[REASONS, TYPED_TASK]].concat();
     let btf = Btf::parse(btf, &wanted)?;
     Ok(Layout {
         offsets: offsets(&btf)?,
+        targets: Targets::of(&btf, &[&HOOKS[..], &MORE_HOOKS[..], &MORE_TARGETS[..]].concat()),
         probes_is_int: probes_bytes(&btf)? == INT_BYTES,
         cgroup_is_word: cgroup_path(&btf) == CGROUP_WORD,
         reason_arg: reason_arg(&btf)?,

@@ -20,5 +20,6 @@ mod seen;
 pub mod sockets;
 pub mod stream;
 pub mod sysctls;
+pub mod targets;
 pub mod walk;
 mod witness;

@@ -136,7 +136,7 @@ impl Probes {
     /// # Errors
     /// One sentence: what the kernel refused, and the way out.
     pub fn walk_only(options: &Options<'_>) -> Result<Self> {
-        Self::load(Attach::Kprobe, options, &kernel_btf()?, false)
+        Self::load(Attach::Kprobe, options, &options.layout.targets.to_btf()?, false)
     }
 
     /// The programs that walk are loaded, all others not yet.
@@ -185,7 +185,7 @@ impl Probes {
         if attach == Attach::Kprobe && !has_kprobes() {
             bail!("this kernel has no kprobes (CONFIG_KPROBES is off: {KPROBE_PMU} is missing); try --attach fentry");
         }
-        let btf = kernel_btf()?;
+        let btf = options.layout.targets.to_btf()?;
         let mut probes = Self::load(attach, options, &btf, true)?;
         let there = |(_, function): &Hook| options.layout.functions.contains(function) || !MORE_HOOKS.contains(function);
         let hooks = |all: &[Hook]| all.iter().copied().filter(there).collect::<Vec<_>>();
@@ -336,11 +336,6 @@ impl Probes {
     pub fn logger(&mut self) -> Result<EbpfLogger<&'static dyn log::Log>> {
         EbpfLogger::init(&mut self.ebpf).context("cannot read the kernel side's log")
     }
-}
-
-/// Fifteen megabytes while it lives.
-fn kernel_btf() -> Result<Btf> {
-    Btf::from_sys_fs().context("cannot read the kernel's BTF")
 }
 
 fn attach_fentry(program: &mut FEntry, function: &str, btf: &Btf) -> Result<FEntryLink, ProgramError> {

@@ -37,6 +37,10 @@ pub const STRUCTS: [&str; 13] = [
     "ctl_table",
 ];
 
+/// What else programs attach to: tracepoints, by the typedefs of their probes, and walks through the kernel's lists.
+pub const MORE_TARGETS: [&str; 4] =
+    ["btf_trace_tcp_destroy_sock", "btf_trace_tcp_receive_reset", "bpf_iter_tcp", "bpf_iter_task_file"];
+
 /// The kernel's function behind a helper that the kernel side calls where it is there.
 pub const TYPED_TASK: &str = "bpf_get_current_task_btf";
 
