@@ -50,10 +50,8 @@ fn slim(built: &Path, slimmed: &Path) -> Result<()> {
     let mut object = Builder::read(&*bytes)?;
     for section in &mut object.sections {
         let name = section.name.as_slice();
-        section.delete = name.starts_with(b".debug")
-            || name.starts_with(b".rel.debug")
-            || name == b".BTF.ext"
-            || name == b".rel.BTF.ext";
+        section.delete =
+            name.starts_with(b".debug") || name.starts_with(b".rel.debug") || name == b".BTF.ext" || name == b".rel.BTF.ext";
     }
     object.delete_orphans();
     // LLVM keeps section names among the symbols' names; the writer wants them apart.

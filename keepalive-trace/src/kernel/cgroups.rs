@@ -1,12 +1,13 @@
 //! Names of cgroups: from the id that the kernel keeps to the path that people know.
 use std::{
-    collections::HashMap,
     fs::{self, File},
     io,
     os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use hashbrown::HashMap;
 
 use super::{descriptor::owned, filters::cgroup_root};
 

@@ -14,8 +14,8 @@ use super::{
 mod names;
 
 use names::REASONS;
-use names::MORE_TARGETS;
-pub use names::{HOOKS, MORE_HOOKS, STRUCTS, TYPED_TASK};
+pub use names::{HOOKS, MORE_HOOKS, STRUCTS};
+use names::{MORE_TARGETS, TYPED_TASK};
 
 const REASON_PREFIX: &str = "SK_RST_REASON_";
 /// The enum's end marker: it counts the reasons and is none.
@@ -44,6 +44,8 @@ pub struct Layout {
     pub probes_is_int: bool,
     /// Whether a socket's cgroup is a word with tag bits, as before 5.15, and not a pointer.
     pub cgroup_is_word: bool,
+    /// Whether programs can have the current task as a typed pointer, as since 5.11.
+    pub has_typed_task: bool,
     /// Whether the kernel counts the kprobe programs that it skips, as it does since it can tell of missed kprobes at all.
     pub counts_skipped_kprobes: bool,
 }
@@ -70,15 +72,11 @@ pub fn layout(btf: &[u8]) -> Result<Layout, BtfError> {
         targets: Targets::of(&btf, &[&HOOKS[..], &MORE_HOOKS[..], &MORE_TARGETS[..]].concat()),
         probes_is_int: probes_bytes(&btf)? == INT_BYTES,
         cgroup_is_word: cgroup_path(&btf) == CGROUP_WORD,
+        has_typed_task: btf.named(kind::FUNC, TYPED_TASK).next().is_some(),
         reason_arg: reason_arg(&btf)?,
         reset_reasons: reset_reasons(&btf),
         counts_skipped_kprobes: field(&btf, "bpf_link_info.perf_event.kprobe.missed").is_ok(),
-        functions: HOOKS
-            .into_iter()
-            .chain(MORE_HOOKS)
-            .chain([TYPED_TASK])
-            .filter(|name| btf.named(kind::FUNC, name).next().is_some())
-            .collect(),
+        functions: HOOKS.into_iter().chain(MORE_HOOKS).filter(|name| btf.named(kind::FUNC, name).next().is_some()).collect(),
     })
 }
 

@@ -22,7 +22,7 @@ use super::{
     facts,
     filters::Filters,
     hits::Hits,
-    layout::{Layout, MORE_HOOKS, TYPED_TASK},
+    layout::{Layout, MORE_HOOKS},
 };
 use crate::model::{event::Attach, state::State};
 
@@ -153,7 +153,7 @@ impl Probes {
             quiet: options.quiet.into(),
             probes_is_int: options.layout.probes_is_int.into(),
             cgroup_is_word: options.layout.cgroup_is_word.into(),
-            typed_task: options.layout.functions.contains(TYPED_TASK).into(),
+            typed_task: options.layout.has_typed_task.into(),
             listed_states: options.listed.iter().fold(0, |bits, state| bits | 1_u32.wrapping_shl(state.0.into())),
         };
         let log_level = if options.log { LOG_DEBUG } else { LOG_OFF };

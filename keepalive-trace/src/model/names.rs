@@ -1,5 +1,7 @@
 //! Names that many have in common, kept once.
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 /// Past so many names no new ones are taken in: whoever makes a cgroup for every request shall not fill our memory.
 const MOST: usize = 1 << 16;

@@ -1,9 +1,5 @@
 //! All connections of a run: who is who, what became of them, and what there is to tell. Memory is bounded by the table's size.
-use std::{
-    collections::VecDeque,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     event::{Body, ConnId, Connection, Event, How, Lost, Open, Outcome, Place},
@@ -82,6 +78,13 @@ struct Unsettled {
     at_ns: u64,
     socket: Socket,
     closed: Closed,
+}
+
+/// Spreads a number's bits over all of it, and maps no two numbers to one: the finalizer of MurmurHash3.
+fn spread(number: u64) -> u64 {
+    let number = (number ^ number >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let number = (number ^ number >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    number ^ number >> 33
 }
 
 impl Tracker {
@@ -261,13 +264,11 @@ impl Tracker {
         if let Some(us) = connect_us {
             self.handshakes.took(socket.netns, socket.remote.ip(), u32::try_from(us).unwrap_or(u32::MAX));
         }
-        let mut hasher = DefaultHasher::new();
-        (socket.address, socket.netns, socket.local, socket.remote, mono_ns).hash(&mut hasher);
         let owner = match what {
             What::Closed(Closed { by, unaccepted: false, .. }) => by.map(Owner::alone),
             _ => what.holder(),
         };
-        let mut first = socket.connection(ConnId(hasher.finish()), owner);
+        let mut first = socket.connection(ConnId(spread(spread(socket.address) ^ mono_ns)), owner);
         let held = holders_of(&self.expected, socket.address);
         first.owner = chosen(&self.wanted, held, used(&History::begin(&first, *mono_ns))).or(first.owner);
         // One that has no more time to wait is judged before it is forgotten.

@@ -29,6 +29,7 @@ const BY_BPFTOOL: &str = "
     state                   18        18        18        18        18        18        18
     flags                   96        96        96        96        96        96        96
     cookie                  88        88        88        88        88        88        88
+    hash                     8         8         8         8         8         8         8
     net                     48        48        48        48        48        48        48
     owned                  140       156       156       324       324       324       320
     cgroup                 664       648       648       672       672       680       688
@@ -55,6 +56,7 @@ const BY_BPFTOOL: &str = "
     copied_seq            1428      1428      1468      1472      1520      1472      1504
     linger2               2120      2120      2160      2244      2244      2220      2332
     net_inum               144       144       144       136       136       176       280
+    net_statistics         408         -       408         -       440       528       808
     sysctl_time            968      1112      1112      1220      1220      1396      1588
     sysctl_intvl           972      1116      1116      1224      1224      1400      1592
     sysctl_probes          976      1120      1120      1228      1228      1404      1596
@@ -138,6 +140,26 @@ fn every_kernel_has_the_offsets_that_bpftool_shows() {
         let shown = format!("Offsets {{ {} }}", expected.join(", "));
         assert_eq!(format!("{:?}", of(kernel).offsets), shown, "{kernel}");
     }
+}
+
+#[test]
+fn what_programs_attach_to_keeps_its_number_in_what_aya_is_given() {
+    for (kernel, bytes) in FIXTURES {
+        let whole = aya::Btf::parse(bytes, aya::Endianness::default()).unwrap();
+        let (functions, targets) = (of(kernel).functions, of(kernel).targets.to_btf().unwrap());
+        let number = |btf: &aya::Btf, name: &str| btf.id_by_type_name_kind(name, aya_obj::btf::BtfKind::Func).unwrap();
+        assert!(functions.len() >= 3, "{kernel}: {functions:?}");
+        for name in functions {
+            assert_eq!(number(&targets, name), number(&whole, name), "{kernel}: {name}");
+        }
+    }
+}
+
+#[test]
+fn typed_tasks_came_after_5_10() {
+    let having = FIXTURES.map(|(kernel, _)| of(kernel).has_typed_task);
+    // The fixtures of two kernels that can't be had any more do not hold it.
+    assert_eq!(having, [false, false, true, false, true, true, true]);
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! How long handshakes took, by whom they were made with: what another one to the same address would take.
-use std::{
-    collections::{HashMap, VecDeque},
-    net::IpAddr,
-};
+use std::{collections::VecDeque, net::IpAddr};
+
+use hashbrown::HashMap;
 
 /// How many addresses are kept. Past that the oldest is forgotten.
 const MOST: usize = 4096;
