@@ -110,6 +110,14 @@ impl Tracer {
         Ok(tracer)
     }
 
+    /// Starts it without `--all`.
+    pub fn start_quiet(attach: Attach, arguments: &[&str]) -> Result<Self> {
+        let arguments = [&["trace", "--json", "--attach", attach.name()], arguments].concat();
+        let tracer = Self::run(command(&arguments), None)?;
+        tracer.wait_for("its start line", PATIENCE, |events| !events.is_empty())?;
+        Ok(tracer)
+    }
+
     /// Starts `sysctl` with these further arguments, and waits until it watches.
     pub fn watch_sysctls(attach: Attach, arguments: &[&str]) -> Result<Self> {
         let arguments = [&["sysctl", "--json", "--attach", attach.name()], arguments].concat();

@@ -17,6 +17,7 @@ mod ledger;
 mod lint;
 mod outcomes;
 mod owners;
+mod quiet;
 mod recording;
 mod refusals;
 mod replies;
@@ -45,7 +46,7 @@ use libtest_mimic::{Arguments, Trial};
 /// What the machine's environment holds where these tests may run.
 const PERMISSION: &str = "KEEPALIVE_TRACE_LAB";
 
-const THEMES: [(&str, &[Test]); 24] = [
+const THEMES: [(&str, &[Test]); 25] = [
     ("outcomes", outcomes::TESTS),
     ("silences", silences::TESTS),
     ("tuples", tuples::TESTS),
@@ -66,6 +67,7 @@ const THEMES: [(&str, &[Test]); 24] = [
     ("verdicts::never", verdicts::never::TESTS),
     ("verdicts::recovery", verdicts::recovery::TESTS),
     ("owners", owners::TESTS),
+    ("quiet", quiet::TESTS),
     ("skips", skips::TESTS),
     ("conduct", conduct::TESTS),
     ("check", check::TESTS),
