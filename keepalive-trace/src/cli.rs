@@ -81,7 +81,8 @@ pub struct TraceArgs {
     pub output: OutputArgs,
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// Also show connections as they open, and runs of the keepalive timer that sent nothing, and why
+    /// Report every connection from its opening to its end, and runs of the keepalive timer that sent nothing; without it, connections
+    /// on which nothing happens are only counted
     #[arg(long, help_heading = "Tracing")]
     pub all: bool,
     /// Time the answers to probes as they come: takes a look at every ACK; otherwise they are told when the timer runs next

@@ -41,7 +41,7 @@ pub struct RecordArgs {
     pub count: Option<u64>,
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// Record every connection, also those on which nothing happens: otherwise their orderly ends are only counted
+    /// Record every connection from its opening to its end; without it, connections on which nothing happens are only counted
     #[arg(long, help_heading = "Tracing")]
     pub all: bool,
     /// Time the answers to probes as they come: takes a look at every ACK; otherwise they are told when the timer runs next

@@ -29,6 +29,9 @@ use crate::{
 
 mod sinks;
 
+/// Of how many connections the kernel side keeps at most how they began: 128 MB.
+const MOST_KEPT: u32 = 1 << 20;
+
 use sinks::Sinks;
 
 /// What to trace, and what to show of it.
@@ -87,6 +90,7 @@ impl Session<'_> {
             exact_replies: self.exact_replies,
             http: self.http.then(|| HttpRoom { bytes: self.kernel.buffer, connections: self.connections() }),
             quiet: self.quiet,
+            connections: u32::try_from(self.max_connections).unwrap_or(u32::MAX).min(MOST_KEPT),
             log: verbose,
         };
         let mut probes = Probes::start(self.kernel.attach(), &options)?;

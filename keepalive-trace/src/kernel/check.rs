@@ -145,6 +145,7 @@ fn attaches(attach: Attach, layout: &Result<Layout>, allowed: bool, ring_bytes: 
         exact_replies: false,
         http: None,
         quiet: false,
+        connections: 1,
         log: false,
     };
     match Probes::start(Some(attach), &options) {

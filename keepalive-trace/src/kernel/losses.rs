@@ -85,7 +85,7 @@ impl Losses {
     /// When the counters cannot be read.
     pub fn take(&mut self) -> Result<Vec<Lost>> {
         let ring_buffer = self.counter(counter::RING_FULL)? + self.counter(counter::HEADS_FULL)?;
-        let table = self.counter(counter::FLOWS_FULL)? + self.counter(counter::CONNS_FULL)? + self.counter(counter::ENDS_FULL)?;
+        let table = self.counter(counter::FLOWS_FULL)? + self.counter(counter::ENDS_FULL)?;
         let now = Totals { ring_buffer, skipped: self.skipped()?, table };
         let new = [
             (now.ring_buffer - self.told.ring_buffer, Place::RingBuffer),
@@ -110,6 +110,14 @@ impl Losses {
         // The kernel's own count of probes knows no programs.
         let probes = self.counter(counter::UNSEEN_PROBES)?;
         Ok(missed.max(unpaired.max(unseen) + unfinished).max(probes))
+    }
+
+    /// Connections of which the kernel side keeps nothing, for lack of room: how they began, and who closed them, is unknown.
+    ///
+    /// # Errors
+    /// When the counters cannot be read.
+    pub fn unkept(&self) -> Result<u64> {
+        self.counter(counter::CONNS_FULL)
     }
 
     /// How many runs of each program the kernel says that it skipped.

@@ -44,7 +44,7 @@ const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
 const LEAST_RING: u32 = 4096;
 
 /// Where the hooks remember things from one call to the next.
-const TABLES: [&str; 7] = ["SLOTS", "MOVED", "PROBES", "ENDS", "CALLS", "WRITES", "WAITING"];
+const TABLES: [&str; 6] = ["SLOTS", "PROBES", "ENDS", "CALLS", "WRITES", "WAITING"];
 
 /// aya-log's levels: nothing, and all up to debug.
 const LOG_OFF: u8 = 0;
@@ -65,6 +65,8 @@ pub struct Options<'a> {
     pub http: Option<HttpRoom>,
     /// A connection makes no record while nothing happens on it: its orderly end is only counted.
     pub quiet: bool,
+    /// Of how many connections the kernel side keeps something in mind, beside those of its slots.
+    pub connections: u32,
     /// Have the kernel side log every step.
     pub log: bool,
 }
@@ -81,7 +83,18 @@ pub struct HttpRoom {
 impl<'a> Options<'a> {
     /// For walks alone, which need no ring.
     pub fn to_walk(hz: u32, layout: &'a Layout, filters: &'a Filters, listed: &'a [State]) -> Self {
-        Self { hz, layout, filters, ring_bytes: LEAST_RING, listed, exact_replies: false, http: None, quiet: false, log: false }
+        Self {
+            hz,
+            layout,
+            filters,
+            ring_bytes: LEAST_RING,
+            listed,
+            exact_replies: false,
+            http: None,
+            quiet: false,
+            connections: 1,
+            log: false,
+        }
     }
 }
 
@@ -168,6 +181,7 @@ impl Probes {
             .override_global("OFFSETS", options.layout.offsets.as_bytes(), true)
             .override_global("CONFIG", config.as_bytes(), true)
             .override_global(aya_log::LEVEL, &log_level, false)
+            .map_max_entries("MOVED", options.connections)
             .map_max_entries("RING", options.ring_bytes)
             .map_max_entries("HEADS", room.bytes)
             .map_max_entries("FLOWS", room.connections)

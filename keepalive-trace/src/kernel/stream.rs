@@ -241,6 +241,11 @@ impl Stream {
     /// Says for the log what was read, and which programs the kernel skipped.
     pub fn log(&self) {
         log::info!("{} records read", self.records);
+        if let Ok(unkept @ 1..) = self.losses.unkept() {
+            log::info!(
+                "the kernel side had no room for how {unkept} connections began (a larger --max-connections gives it more)"
+            );
+        }
         for (name, missed) in self.losses.missed().filter(|(_, missed)| *missed > 0) {
             log::info!("the kernel skipped {missed} runs of {name}");
         }
