@@ -160,10 +160,20 @@ fn at_rest<T>(count: impl Fn() -> Result<u64>, read: impl Fn() -> Result<T>) -> 
 /// Whether a skipped run of the program loses no event: another hook sees the same, or what is missing is a detail.
 ///
 /// An end is seen by `tcp_done` or `tcp_disconnect`, and else by `tcp_destroy_sock`; a death by the timer's run, with or without
-/// its reset; who connected, accepted or closed, by either of the two others, and by a walk.
+/// its reset; a RST by the error that it leaves; who connected, accepted or closed, by either of the two others, and by a walk.
 fn is_made_up_for(program: &str) -> bool {
-    const MADE_UP_FOR: [&str; 9] =
-        ["connect", "finish_connect", "sock_graft", "close", "shutdown", "disconnect", "done", "active_reset", "timer_reset"];
+    const MADE_UP_FOR: [&str; 10] = [
+        "connect",
+        "finish_connect",
+        "sock_graft",
+        "close",
+        "shutdown",
+        "disconnect",
+        "done",
+        "active_reset",
+        "timer_reset",
+        "receive_reset",
+    ];
     MADE_UP_FOR.iter().any(|name| program.starts_with(name))
 }
 

@@ -1,5 +1,6 @@
 //! One connection's state machine: from what was seen of its socket to the events that follow from it.
 use super::{
+    errno::Errno,
     event::{Body, Changed, Connection, End, Precision, Probe, ProbeResult, Reply, ReplyKind, Reset, Timer, Via},
     history::History,
     http::{Around, Exchange, Http, Passed},
@@ -177,8 +178,17 @@ impl Life {
 
     /// The end, judged from all that was seen.
     pub fn end(&self, closed: &Closed, socket: &Socket, peer_us: Option<u32>, history: &History, at_ns: u64) -> End {
-        let signs = self.seen_signs().cloned().unwrap_or_default();
+        let mut signs = self.seen_signs().cloned().unwrap_or_default();
         let pending = history.tally.pending;
+        // A RST whose own record is missing shows in the error, and which probe it answers in what is still out.
+        if signs.peer_reset.is_none()
+            && matches!(closed.errno, Some(Errno::CONNRESET | Errno::PIPE))
+            && pending > 0
+            && socket.probes_out.is_some_and(|out| out > 0)
+        {
+            let on_probe = Some(self.sent().map_or(pending, |sent| sent.n));
+            signs.peer_reset = Some(PeerReset { on_probe, orphan: socket.orphan });
+        }
         let evidence = Evidence {
             unanswered: pending,
             dropped: history.dropped(),

@@ -89,6 +89,17 @@ fn a_connection_that_the_peer_reset_before_anybody_accepted_it_has_one_opening_a
 }
 
 #[test]
+fn a_rst_whose_own_record_is_missing_shows_in_the_error_that_it_leaves() {
+    for (out, verdict) in [(1, "peer-reset-on-probe"), (0, "peer-reset")] {
+        let mut run = Run::new();
+        run.see(0, socket(1), connected());
+        run.see(1000, socket(1), probe(1));
+        let end = run.see(1100, Socket { probes_out: Some(out), ..dead(1) }, failed(State::ESTABLISHED, Errno::CONNRESET));
+        assert_eq!(end, [format!("A end {verdict}")]);
+    }
+}
+
+#[test]
 fn what_is_seen_twice_is_told_once() {
     let mut run = Run::new();
     run.see(0, socket(1), connected());
