@@ -76,16 +76,16 @@ const SLOTS_BITS: u32 = 15;
 #[map]
 static SLOTS: Array<Slot> = Array::with_max_entries(1 << SLOTS_BITS, 0);
 
-/// Connections whose slot was taken, by socket. A map that evicts the oldest takes so long over it that interrupts come in the
-/// middle.
+/// Connections whose slot was taken, by socket. Not a map that evicts the oldest: its updates take long enough for interrupts to
+/// come in the middle.
 #[map]
 static MOVED: HashMap<u64, Conn> = HashMap::with_max_entries(65_536, 0);
 
-/// How many connections are in [`MOVED`]: while there are none, nobody looks there.
+/// How many connections are in [`MOVED`]. At 0, [`MOVED`] is not looked up.
 #[map]
 static MOVES: Array<u64> = Array::with_max_entries(1, 0);
 
-/// By the kernel's own hash of the connection: the verifier lets nobody calculate with a typed pointer.
+/// Found by the kernel's own hash of the connection: the verifier refuses arithmetic with a typed pointer.
 #[inline(always)]
 fn slot<F: Fields>(sk: F) -> Option<&'static mut Slot> {
     let hash: u32 = sk.head(offset!(hash))?;

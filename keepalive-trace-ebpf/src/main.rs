@@ -9,6 +9,8 @@ fn main() {}
 #[cfg(target_arch = "bpf")]
 mod conns;
 #[cfg(target_arch = "bpf")]
+mod ends;
+#[cfg(target_arch = "bpf")]
 mod fields;
 #[cfg(target_arch = "bpf")]
 mod filter;
@@ -51,6 +53,7 @@ mod programs {
     };
 
     use crate::{
+        ends,
         fields::{Copied, Typed},
         http, lifecycle, replies, settings,
         sock::{self, Head, Sock},
@@ -275,22 +278,22 @@ mod programs {
 
     #[kprobe]
     pub fn done_kprobe(ctx: ProbeContext) -> u32 {
-        copied(&ctx, |sk| lifecycle::done(sk))
+        copied(&ctx, |sk| ends::done(sk))
     }
 
     #[fentry]
     pub fn done_fentry(ctx: FEntryContext) -> i32 {
-        typed(&ctx, lifecycle::done)
+        typed(&ctx, ends::done)
     }
 
     #[kprobe]
     pub fn disconnect_kprobe(ctx: ProbeContext) -> u32 {
-        copied(&ctx, |sk| lifecycle::disconnecting(sk))
+        copied(&ctx, |sk| ends::disconnecting(sk))
     }
 
     #[fentry]
     pub fn disconnect_fentry(ctx: FEntryContext) -> i32 {
-        typed(&ctx, lifecycle::disconnecting)
+        typed(&ctx, ends::disconnecting)
     }
 
     #[kprobe]
@@ -308,7 +311,7 @@ mod programs {
     #[btf_tracepoint(function = "tcp_destroy_sock")]
     pub fn destroy_sock(ctx: BtfTracePointContext) -> i32 {
         if let Some(sk) = Typed::of(ctx.arg(0)) {
-            lifecycle::destroyed(sk);
+            ends::destroyed(sk);
         }
         0
     }

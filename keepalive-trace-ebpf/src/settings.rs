@@ -5,11 +5,10 @@ use keepalive_trace_ebpf::{counter, flag, kind};
 
 use crate::{
     fields::Copied,
-    lifecycle::{is_connection, is_told},
     maps::{CALLS, count},
-    sock::{Head, Sock, state},
+    sock::{Head, Sock, is_connection, state},
     task::current_process,
-    tell::{emit_all_of, sign},
+    tell::{emit_all_of, is_told, sign},
 };
 
 const SOL_TCP: u32 = 6;

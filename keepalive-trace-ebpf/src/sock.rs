@@ -21,6 +21,12 @@ pub mod state {
     pub const CLOSING: u8 = 11;
 }
 
+/// A state that only a connection has, or one that is being made.
+#[inline(always)]
+pub fn is_connection(state: u8) -> bool {
+    matches!(state, state::ESTABLISHED..=state::FIN_WAIT2 | state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING)
+}
+
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;

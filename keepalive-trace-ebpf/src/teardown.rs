@@ -6,11 +6,10 @@ use keepalive_trace_ebpf::{flag, has, kind};
 use crate::{
     fields::Fields,
     filter,
-    lifecycle::{is_connection, tell_from_now},
     maps::{config, emit, step},
-    sock::{Sock, state},
+    sock::{Sock, is_connection, state},
     task::current_process,
-    tell::{emit_all_of, sign},
+    tell::{NO_REASON, emit_all_of, sign, tell_from_now, timer_reset_record},
     timer,
 };
 
@@ -50,24 +49,6 @@ pub fn timer_reset<F: Fields>(ctx: &impl EbpfContext, sk: F, reason: Option<u32>
     let reason = reason.filter(|_| config!(has_reason) != 0);
     debug!(ctx, "tcp_send_active_reset: by the timer, reason {}", reason.unwrap_or(0));
     timer_reset_record(sk, reason.map_or(NO_REASON, u64::from));
-}
-
-/// A reason that no kernel has.
-pub const NO_REASON: u64 = u64::MAX;
-
-/// The record of a death by the keepalive timer.
-#[inline(never)]
-pub fn timer_reset_record<F: Fields>(sk: F, reason: u64) {
-    tell_from_now(sk);
-    emit(|record| {
-        sk.describe(record);
-        record.kind = kind::RESET;
-        record.flags |= flag::IN_TIMER;
-        if reason != NO_REASON {
-            record.reason = reason as u32;
-            record.has |= has::REASON;
-        }
-    });
 }
 
 /// `tcp_reset`, by its tracepoint: a RST came. One that answers a SYN is told by the end of the handshake.

@@ -1,13 +1,20 @@
-//! What leaves the kernel side: a record of a socket that somebody wants to hear of, signed by who did it.
-use keepalive_trace_ebpf::{Record, has};
+//! What leaves the kernel side: a record of a connection that passes the filters, signed by who did it; and, in quiet mode, before
+//! the first of them, the record of how the connection began.
+use keepalive_trace_ebpf::{Record, flag, has, kind};
 
-use crate::{fields::Fields, filter, lifecycle, maps::emit};
+use crate::{
+    conns::{self, Conn, NOTHING, mark},
+    fields::Fields,
+    filter,
+    maps::{config, emit},
+    sock::state,
+};
 
 /// Sends a record of a socket that passes the filters, with all that is to be known of it.
 #[inline(always)]
 pub fn emit_all_of<F: Fields>(sk: F, fill: impl FnOnce(&mut Record)) {
     if filter::wanted(sk) {
-        lifecycle::tell_from_now(sk);
+        tell_from_now(sk);
         emit(|record| {
             sk.describe(record);
             fill(record);
@@ -19,7 +26,7 @@ pub fn emit_all_of<F: Fields>(sk: F, fill: impl FnOnce(&mut Record)) {
 #[inline(always)]
 pub fn emit_of<F: Fields>(sk: F, fill: impl FnOnce(&mut Record)) {
     if filter::wanted(sk) {
-        lifecycle::tell_from_now(sk);
+        tell_from_now(sk);
         emit(|record| {
             sk.identify(record);
             fill(record);
@@ -35,4 +42,87 @@ pub fn sign(record: &mut Record, process: Option<(u32, [u64; 2])>) {
         record.task_comm = comm;
         record.has |= has::TASK;
     }
+}
+
+/// In quiet mode: something happens on a connection, and the reader learns first how it began. The record has the time of the
+/// beginning, and the settings as they are now.
+#[inline(never)]
+pub fn birth<F: Fields>(sk: F, conn: &Conn) {
+    let connects = conn.marks & mark::CONNECTS != 0;
+    if !connects && conn.marks & mark::ACCEPTED == 0 || connects && conn.established_ns == 0 {
+        return;
+    }
+    emit(|record| {
+        sk.describe(record);
+        record.has &= !has::CLOCKS;
+        record.state = state::ESTABLISHED;
+        if connects {
+            record.kind = kind::CONNECTED;
+            handshake(record, conn);
+        } else {
+            record.kind = kind::ACCEPTED;
+            sign_as(record, conn.opener, conn.opener_comm);
+        }
+        record.flags &= !flag::DEAD;
+        record.flags |= flag::LATE;
+        record.mono_ns = if connects { conn.established_ns } else { conn.began_ns };
+    });
+}
+
+/// In quiet mode, before a record of this socket: its connection is told from now on.
+#[inline(never)]
+pub fn tell_from_now<F: Fields>(sk: F) {
+    if config!(quiet) == 0 {
+        return;
+    }
+    if let Some(conn) = conns::get(sk) {
+        if conn.marks & mark::TOLD == 0 {
+            conn.marks |= mark::TOLD;
+            birth(sk, conn);
+        }
+    } else if sk.state() != Some(state::CLOSE) {
+        conns::put(sk, &Conn { marks: mark::TOLD, ..NOTHING });
+    }
+}
+
+/// Whether records of this socket are sent that alone would not be worth one.
+#[inline(always)]
+pub fn is_told<F: Fields>(sk: F) -> bool {
+    config!(quiet) == 0 || conns::get(sk).is_some_and(|conn| conn.marks & mark::TOLD != 0)
+}
+
+/// How long the handshake took, and who had connected.
+#[inline(always)]
+pub fn handshake(record: &mut Record, conn: &Conn) {
+    if conn.began_ns != 0 {
+        let until = if conn.established_ns == 0 { record.mono_ns } else { conn.established_ns };
+        record.since_ns = until.wrapping_sub(conn.began_ns);
+        record.has |= has::SINCE;
+    }
+    sign_as(record, conn.opener, conn.opener_comm);
+}
+
+#[inline(always)]
+pub fn sign_as(record: &mut Record, pid: u32, comm: [u64; 2]) {
+    if pid != 0 {
+        sign(record, Some((pid, comm)));
+    }
+}
+
+/// A reason that no kernel has.
+pub const NO_REASON: u64 = u64::MAX;
+
+/// The record of a death by the keepalive timer.
+#[inline(never)]
+pub fn timer_reset_record<F: Fields>(sk: F, reason: u64) {
+    tell_from_now(sk);
+    emit(|record| {
+        sk.describe(record);
+        record.kind = kind::RESET;
+        record.flags |= flag::IN_TIMER;
+        if reason != NO_REASON {
+            record.reason = reason as u32;
+            record.has |= has::REASON;
+        }
+    });
 }

@@ -13,11 +13,10 @@ use keepalive_trace_ebpf::{Record, counter, flag, has, kind, outcome};
 use crate::{
     fields::{Copied, Fields},
     filter,
-    lifecycle::{is_told, tell_from_now},
     maps::{Run, config, count, emit, run, step, sysctls_were_written, zeroed},
     replies,
     sock::{Head, SOCK_DEAD, Sock, Timer, jiffies, state},
-    teardown::{NO_REASON, timer_reset_record},
+    tell::{NO_REASON, is_told, tell_from_now, timer_reset_record},
     witness,
 };
 

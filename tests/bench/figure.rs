@@ -1,4 +1,4 @@
-//! Figures for whoever started the bench: one line each, which `cargo xtask bench` makes tables and goals of.
+//! Figures, one a line: `cargo xtask bench` makes tables and goals of them.
 
 /// What such a line begins with. `xtask/src/bench/figures.rs` has the same word.
 const MARK: &str = "figure";

@@ -143,7 +143,7 @@ fn what_is_worth_an_event_is_the_same_and_all_else_is_counted(bench: &Bench) -> 
         let listener = plan.listen()?;
         let there = listener.local_addr()?;
         drop(listener);
-        plan.client_socket()?.connect(&there).err().context("connected to nobody")
+        plan.client_socket()?.connect(&there).err().context("connected without a listener")
     })?;
     assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
 

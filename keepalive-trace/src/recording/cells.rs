@@ -33,7 +33,7 @@ pub(super) trait Cell {
     fn dictionary(_: &mut Self::Builder, _: &Range<usize>, _id: &mut i64, _: &mut Encoder, _out: &mut Vec<u8>) {}
     /// Hands some rows to the encoder.
     fn encode(builder: &mut Self::Builder, rows: &Range<usize>, encoder: &mut Encoder);
-    /// So many rows as an array.
+    /// The rows as an array.
     fn array(builder: &mut Self::Builder, rows: usize) -> Result<ArrayRef, ArrowError>;
     /// Forgets all rows.
     fn clear(builder: &mut Self::Builder);
@@ -103,7 +103,7 @@ impl<T: ArrowPrimitiveType> Cell for Number<T> {
     }
 }
 
-/// So many rows as an array.
+/// The rows as an array.
 fn numbers<T: ArrowPrimitiveType>(builder: &mut Fixed<T::Native>, rows: usize) -> PrimitiveArray<T> {
     builder.fill(rows);
     let nulls = builder.valid.nulls(rows);

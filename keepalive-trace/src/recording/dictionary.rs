@@ -11,7 +11,7 @@ use super::{
     words::Word,
 };
 
-/// Past so many words those of past batches are forgotten. Rows of a batch are fewer than 32,768: words and rows together have
+/// Past this number of words, those of past batches are forgotten. Rows of a batch are fewer than 32,768: words and rows together have
 /// numbers of 16 bits.
 const MOST: usize = 1 << 14;
 /// The place of a word that is not in the dictionary.
@@ -22,7 +22,7 @@ pub(super) struct WordsBuilder<W> {
     /// Words by their numbers.
     rows: Fixed<u16>,
     words: Vec<W>,
-    /// Numbers by their words. The hash has a key that nobody outside knows, since names and addresses come from outside.
+    /// Numbers by their words. The hash has a random key, since names and addresses come from outside.
     numbers: HashTable<u16>,
     hasher: DefaultHashBuilder,
     /// The number of the last row: many rows have the word of the row before.

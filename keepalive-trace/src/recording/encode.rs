@@ -50,7 +50,7 @@ impl Encoder {
         })
     }
 
-    /// Begins a column of so many rows, of which so many hold nothing. Its buffers follow.
+    /// Begins a column of `rows` rows, `nulls` of which hold nothing. Its buffers follow.
     pub(super) fn column(&mut self, rows: usize, nulls: usize) {
         self.nodes.push(FieldNode::new(rows as i64, nulls as i64));
     }

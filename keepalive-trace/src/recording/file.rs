@@ -19,7 +19,7 @@ const DIGITS: usize = 5;
 #[derive(Debug)]
 pub enum Output {
     File(File),
-    /// The same, whose end must stay as it is: whoever reads it knows what to make of it.
+    /// The same, whose end must stay as it is, since readers understand it.
     Left(File),
     Stdout(io::Stdout),
 }
@@ -46,7 +46,7 @@ impl Output {
         matches!(self, Self::File(file) if tail::lock(file))
     }
 
-    /// Replaces all from this byte on, of what is so long; and lets readers in again.
+    /// Replaces everything from this byte on, and lets readers in again.
     pub(super) fn replace(&mut self, at: u64, length: u64, bytes: &[u8]) -> io::Result<()> {
         let Self::File(file) = self else { return Err(io::ErrorKind::Unsupported.into()) };
         let replaced = tail::replace(file, at, length, bytes);

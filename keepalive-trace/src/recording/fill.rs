@@ -131,7 +131,7 @@ impl<T: ArrowNativeType> Fixed<T> {
         encoder.buffer(self.values[rows.clone()].to_byte_slice());
     }
 
-    /// Appends nothing up to so many rows.
+    /// Appends nulls up to this number of rows.
     pub(super) fn fill(&mut self, rows: usize) {
         self.values.resize(rows, T::default());
     }

@@ -9,8 +9,8 @@
 //! 2. In its place: the same, and the end mark.
 //! 3. The file is cut off behind that, without the end mark.
 //!
-//! A file that ends with a whole trailer is read up to the place where the copy belongs, and goes on with the copy. Whoever reads
-//! holds a lock meanwhile, so that no end is replaced before his eyes.
+//! A file that ends with a whole trailer is read up to the place where the copy belongs, and goes on with the copy. A reader
+//! holds a lock meanwhile, so that no end is replaced while it reads.
 use std::{
     fs::File,
     io::{self, Read, Seek as _, SeekFrom},
@@ -30,7 +30,7 @@ const TRAILER: usize = 32;
 ///
 /// # Errors
 /// When it can't be written. Up to the end of the first step the file may be cut off at its old length; later it is whole for
-/// whoever knows of trailers, and [`Failed::keep`] says so.
+/// readers that know of trailers, and [`Failed::keep`] says so.
 pub(super) fn replace(file: &File, at: u64, length: u64, bytes: &[u8]) -> Result<(), Failed> {
     let trailer = trailer(at, bytes);
     let (copy, place) = steps(at, length, bytes, &trailer);
@@ -74,7 +74,7 @@ pub(super) fn trailer(at: u64, bytes: &[u8]) -> [u8; TRAILER] {
     trailer
 }
 
-/// Locks a file against readers while its end is replaced. False where somebody reads it.
+/// Locks a file against readers while its end is replaced. False where a reader has it open.
 pub(super) fn lock(file: &File) -> bool {
     fcntl(file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))).is_ok()
 }

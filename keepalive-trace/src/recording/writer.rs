@@ -19,9 +19,9 @@ use crate::model::event::Event;
 /// Rows of a batch at most: a word's number has 16 bits, and there may be half as many rows that are kept, and words of past batches.
 pub(super) const ROWS: usize = 32_000;
 
-/// A batch of so many rows need not be replaced: what each takes beside its own is little.
+/// A batch of this many rows need not be replaced: its fixed cost is small for each row.
 const SMALL: usize = 512;
-/// Batches are replaced when they have so many rows, or are so many.
+/// Batches are replaced when they have this many rows together, or when there are this many of them.
 const ENOUGH: usize = 2048;
 const MOST_KEPT: u32 = 128;
 

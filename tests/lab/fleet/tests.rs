@@ -89,7 +89,7 @@ fn every_verdict_comes_as_it_was_meant_and_every_kind_of_event_comes() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures for whoever asked for them")]
+#[expect(clippy::print_stdout, reason = "figures are this program's output")]
 fn an_event_of_a_quiet_host_takes_few_bytes() {
     // One of these hosts has 14 events a second for ten minutes, the other one every ten seconds for 40.
     for (connections, events, most) in [(600, 9_100, 100), (12, 250, 200)] {

@@ -30,7 +30,7 @@ fn begin(path: &Path) -> Writer<Output> {
     Writer::begin(Output::File(crate::recording::create(path, true).unwrap()), &header()).unwrap()
 }
 
-/// Writes so many events, each by itself.
+/// Writes this number of events, each by itself.
 fn write(writer: &mut Writer<Output>, numbers: std::ops::Range<usize>) {
     for number in numbers {
         assert!(writer.add(&event(number)).unwrap());

@@ -1,0 +1,235 @@
+//! How connections end, and what the kernel side makes of it: a record, or one more of those that are only counted.
+use keepalive_trace_ebpf::{CGROUP_SLOTS_BITS, EndKey, counter, flag, has, kind, orderly};
+
+use crate::{
+    conns::{self, NOTHING, mark},
+    fields::Fields,
+    filter, http,
+    maps::{CGROUP_ENDS, ENDS, add_to, config, count, emit},
+    replies,
+    sock::{Sock, is_connection, state},
+    task::current_process,
+    tell::{birth, handshake, sign, sign_as},
+    timer::{self, Ends},
+};
+
+/// For a map's update: only where there is no such entry.
+const BPF_NOEXIST: u64 = 1;
+
+/// Which hook saw the end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// `tcp_done`: the kernel, with the state as it was.
+    Done,
+    /// `tcp_disconnect`, called by a process.
+    Disconnect,
+    /// `tcp_destroy_sock`, where no other hook had seen it.
+    Destroyed,
+}
+
+/// `tcp_done`: the state becomes CLOSE, in a softirq nearly always.
+#[inline(always)]
+pub fn done<F: Fields>(sk: F) {
+    if let Some(from) = sk.state().filter(|from| is_connection(*from)) {
+        ended(sk, from, End::Done);
+    }
+}
+
+/// `tcp_disconnect`: a process aborts, disconnects, or closes the listener of what was never accepted.
+#[inline(always)]
+pub fn disconnecting<F: Fields>(sk: F) {
+    if let Some(from) = sk.state().filter(|from| is_connection(*from)) {
+        ended(sk, from, End::Disconnect);
+    }
+}
+
+/// `tcp_destroy_sock`: the last that is seen of a socket, with softirqs off. What is still kept of its connection says that its
+/// end was not seen: it was aborted by its close, or a hook was skipped.
+#[inline(always)]
+pub fn destroyed<F: Fields>(sk: F) {
+    let Some(conn) = conns::get(sk) else { return };
+    let connecting = conn.marks & mark::CONNECTS != 0 && conn.established_ns == 0;
+    if sk.state() != Some(state::CLOSE) || conn.closed_from == 0 && !connecting {
+        conns::remove(sk);
+        return;
+    }
+    let unread = sk.unread().unwrap_or(0);
+    let from = match conn.closed_from as u8 {
+        0 => state::SYN_SENT,
+        // A close with unread data sends no FIN. One without does, and after that the kernel was out of memory, or `tcp_done`
+        // was missed.
+        state::ESTABLISHED | state::SYN_RECV if unread == 0 => {
+            if sk.all_acked() {
+                state::FIN_WAIT2
+            } else {
+                state::FIN_WAIT1
+            }
+        }
+        state::CLOSE_WAIT if unread <= 1 => state::LAST_ACK,
+        from => from,
+    };
+    ended(sk, from, End::Destroyed);
+}
+
+/// What an end is like, in one word for [`end_record`].
+mod how {
+    pub const IN_TIMER: u32 = 1 << 0;
+    pub const TIME_WAIT: u32 = 1 << 1;
+    /// Nothing was left undone.
+    pub const ORDERLY: u32 = 1 << 2;
+    /// [`super::End::Destroyed`].
+    pub const DESTROYED: u32 = 1 << 3;
+}
+
+/// The one end of a connection.
+#[inline(always)]
+fn ended<F: Fields>(sk: F, from: u8, end: End) {
+    let socket = sk.address();
+    let kept = conns::get(sk);
+    if kept.is_none() && from == state::SYN_RECV {
+        // A child of a listener that never was a connection.
+        return;
+    }
+    replies::give_up(Sock::at(socket));
+    if config!(http) != 0 {
+        http::forget(Sock::at(socket));
+    }
+    let untold = kept.as_ref().is_none_or(|conn| conn.marks & mark::TOLD == 0);
+    let by_timer = timer::ends(sk, from);
+    // All that leaves FIN_WAIT2 or CLOSING without an error goes on as a time-wait socket, but where TCP_LINGER2 forbids it.
+    let leaves_in_order = end != End::Disconnect
+        && by_timer == Ends::Not
+        && matches!(from, state::FIN_WAIT2 | state::CLOSING)
+        && sk.err() == Some(0)
+        && !sk.no_linger2();
+    let orderly = leaves_in_order || by_timer == Ends::Not && from == state::LAST_ACK && sk.err() == Some(0) && sk.all_acked();
+    if config!(quiet) != 0 && untold && orderly && sk.data_idle().is_some_and(|idle| idle < config!(hz)) {
+        conns::remove(sk);
+        if filter::wanted(sk) {
+            count_end(sk, if leaves_in_order { orderly::LOCAL_CLOSE } else { orderly::PEER_CLOSE });
+        }
+        return;
+    }
+    let mut how = 0;
+    if by_timer != Ends::Not {
+        how |= how::IN_TIMER;
+    }
+    if leaves_in_order || by_timer == Ends::TimeWait {
+        how |= how::TIME_WAIT;
+    }
+    if orderly {
+        how |= how::ORDERLY;
+    }
+    if end == End::Destroyed {
+        how |= how::DESTROYED;
+    }
+    end_record(sk, forgotten(how), forgotten(from.into()));
+}
+
+/// The same number, of which the verifier does not know any more what it may be: it then follows what comes once, and not once
+/// for each way that leads there.
+#[inline(always)]
+fn forgotten(number: u32) -> u32 {
+    #[repr(C, align(8))]
+    struct Cell([u8; 8]);
+    let mut cell = Cell([0; 8]);
+    // A byte that is not at the beginning of a word of the stack, and is not 0.
+    let place = (&raw mut cell.0[3]).cast::<u8>();
+    // SAFETY: a byte of the cell.
+    unsafe { place.write_volatile(number as u8 + 1) };
+    // SAFETY: the same.
+    u32::from(unsafe { place.read_volatile() }).wrapping_sub(1)
+}
+
+/// The record of an end, and before it, where that is not known yet, of the beginning.
+#[inline(never)]
+fn end_record<F: Fields>(sk: F, how: u32, from: u32) {
+    let from = from as u8;
+    let mut conn = NOTHING;
+    if let Some(kept) = conns::get(sk) {
+        conn = *kept;
+        conns::remove(sk);
+    }
+    if !filter::wanted(sk) {
+        return;
+    }
+    if config!(quiet) != 0 && conn.marks & mark::TOLD == 0 {
+        birth(sk, &conn);
+    }
+    emit(|record| {
+        if how & how::ORDERLY != 0 {
+            sk.identify(record);
+        } else {
+            sk.describe(record);
+        }
+        record.kind = kind::CLOSED;
+        record.old_state = from;
+        record.state = state::CLOSE;
+        if let Some(err) = sk.err() {
+            record.err = err;
+            record.has |= has::ERR;
+        }
+        if how & how::IN_TIMER != 0 {
+            record.flags |= flag::IN_TIMER;
+        }
+        if how & how::TIME_WAIT != 0 {
+            record.flags |= flag::TIME_WAIT;
+        } else if how & how::ORDERLY == 0 {
+            sk.describe_left(record);
+            if how & how::DESTROYED != 0 && record.unread > 0 {
+                // It was no orphan yet when its close found data unread.
+                record.flags &= !flag::DEAD;
+            }
+        }
+        if from == state::SYN_SENT {
+            handshake(record, &conn);
+            record.has &= !has::TASK;
+        }
+        // Where a process gives up or aborts, it is the one that runs. An error comes in whatever task is there; then the
+        // process that sent the FIN is known, or the one that had connected.
+        let by_process = matches!(from, state::SYN_SENT | state::ESTABLISHED | state::CLOSE_WAIT)
+            && record.err == 0
+            && how & how::IN_TIMER == 0;
+        if by_process {
+            sign(record, current_process());
+            if sk.is_unaccepted() && conn.marks & mark::ACCEPTED == 0 {
+                record.flags |= flag::UNACCEPTED;
+            }
+        } else if conn.marks & mark::CLOSED != 0 {
+            sign_as(record, conn.closer, conn.closer_comm);
+        } else if from == state::SYN_SENT {
+            sign_as(record, conn.opener, conn.opener_comm);
+        }
+    });
+}
+
+/// Counts an orderly end of which no record is made.
+#[inline(never)]
+fn count_end<F: Fields>(sk: F, verdict: u32) {
+    let cgroup = sk.cgroup_id().unwrap_or(0);
+    let place = cgroup.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - CGROUP_SLOTS_BITS);
+    if let Some(ends) = CGROUP_ENDS.get_ptr_mut(place as u32) {
+        // SAFETY: this CPU's own entry.
+        let ends = unsafe { &mut *ends };
+        if ends.cgroup == 0 && cgroup != 0 {
+            ends.cgroup = cgroup;
+        }
+        if ends.cgroup == cgroup {
+            let counts = &mut ends.counts;
+            return add_to(if verdict == orderly::LOCAL_CLOSE { &raw mut counts[1] } else { &raw mut counts[2] }, 1);
+        }
+    }
+    let mut key = EndKey { cgroup, verdict, reserved: 0 };
+    if let Some(value) = ENDS.get_ptr_mut(key) {
+        return add_to(value, 1);
+    }
+    // Another CPU may make it meanwhile.
+    if ENDS.insert(key, 0, BPF_NOEXIST).is_err() && ENDS.get_ptr_mut(key).is_none() {
+        // No more room: the loader has made an entry for all others.
+        key.cgroup = 0;
+    }
+    match ENDS.get_ptr_mut(key) {
+        Some(value) => add_to(value, 1),
+        None => count(counter::ENDS_FULL),
+    }
+}
