@@ -5,7 +5,7 @@ use crate::{
     conns::{self, NOTHING, mark},
     fields::Fields,
     filter, http,
-    maps::{CGROUP_ENDS, ENDS, add_to, config, count, emit},
+    maps::{CGROUP_ENDS, CgroupEnds, ENDS, add_to, config, count, emit},
     replies,
     sock::{Sock, is_connection, state},
     task::current_process,
@@ -208,9 +208,9 @@ fn end_record<F: Fields>(sk: F, how: u32, from: u32) {
 fn count_end<F: Fields>(sk: F, verdict: u32) {
     let cgroup = sk.cgroup_id().unwrap_or(0);
     let place = cgroup.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - CGROUP_SLOTS_BITS);
-    if let Some(ends) = CGROUP_ENDS.get_ptr_mut(place as u32) {
-        // SAFETY: this CPU's own entry.
-        let ends = unsafe { &mut *ends };
+    if let Some(all) = CGROUP_ENDS.get_ptr_mut(0) {
+        // SAFETY: this CPU's own entry, and a place in it.
+        let ends = unsafe { &mut *all.cast::<CgroupEnds>().wrapping_add(place as usize & ((1 << CGROUP_SLOTS_BITS) - 1)) };
         if ends.cgroup == 0 && cgroup != 0 {
             ends.cgroup = cgroup;
         }

@@ -176,8 +176,8 @@ pub struct EndKey {
     pub reserved: u32,
 }
 
-/// A power of two: how many cgroups have a place of their own in the per-CPU array `CGROUP_ENDS`, which begins with the
-/// cgroup's id and goes on with three counts, by [`orderly`].
+/// A power of two: how many cgroups have a place of their own in the one entry of the per-CPU array `CGROUP_ENDS`. A place begins with
+/// the cgroup's id and goes on with three counts, by [`orderly`].
 pub const CGROUP_SLOTS_BITS: u32 = 6;
 
 /// Values of [`EndKey::verdict`].

@@ -118,9 +118,9 @@ pub struct CgroupEnds {
     pub counts: [u64; 3],
 }
 
-/// The cgroups of which connections end most of the time: found without a helper call.
+/// The cgroups of which connections end most of the time, in one entry: the reader takes all of them at once.
 #[map]
-pub static CGROUP_ENDS: PerCpuArray<CgroupEnds> = PerCpuArray::with_max_entries(1 << CGROUP_SLOTS_BITS, 0);
+pub static CGROUP_ENDS: PerCpuArray<[CgroupEnds; 1 << CGROUP_SLOTS_BITS]> = PerCpuArray::with_max_entries(1, 0);
 
 /// The same of all other cgroups, by [`EndKey`].
 #[map]

@@ -17,8 +17,9 @@ type Key = [u64; 2];
 /// What ends are counted under whose cgroup has no entry of its own: it is unknown, or the map is full.
 const UNKNOWN_CGROUP: u64 = 0;
 
-/// An entry of the per-CPU array: a cgroup's id, then counts by verdict.
-type Entry = [u64; 4];
+/// The entry of the per-CPU array: of each place a cgroup's id, then counts by verdict.
+type Entry = [u64; PLACE << CGROUP_SLOTS_BITS];
+const PLACE: usize = 4;
 
 /// Reads the counts, and keeps what was reported of them.
 pub struct Ends {
@@ -53,9 +54,9 @@ impl Ends {
     /// When the map can't be read.
     pub fn take(&mut self, cgroups: &mut Cgroups) -> Result<Vec<Uneventful>> {
         let mut totals: HashMap<Key, u64> = HashMap::new();
-        for place in 0..1 << CGROUP_SLOTS_BITS {
-            let values = self.entries.get(&place, 0).context("cannot read the map CGROUP_ENDS")?;
-            for [cgroup, _, local, peer] in values.iter().filter(|[_, counts @ ..]| *counts != [0; 3]) {
+        let values = self.entries.get(&0, 0).context("cannot read the map CGROUP_ENDS")?;
+        for [cgroup, _, local, peer] in values.iter().flat_map(|entry| entry.as_chunks::<PLACE>().0) {
+            if local + peer > 0 {
                 *totals.entry([*cgroup, orderly::LOCAL_CLOSE.into()]).or_default() += local;
                 *totals.entry([*cgroup, orderly::PEER_CLOSE.into()]).or_default() += peer;
             }
