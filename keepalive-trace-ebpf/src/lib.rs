@@ -341,7 +341,7 @@ pub mod counter {
     pub const RING_FULL: u32 = 0;
     /// Exits whose entry was skipped.
     pub const UNPAIRED: u32 = 1;
-    /// Runs of our programs at the functions whose entries make events.
+    /// Runs of our program at the entry of `tcp_keepalive_timer`.
     pub const RUNS: u32 = 2;
     /// Entries whose exit was skipped: runs that were seen to begin, and of which nothing was told.
     pub const UNFINISHED: u32 = 3;

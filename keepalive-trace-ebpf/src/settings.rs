@@ -1,11 +1,11 @@
 //! Settings that a process changes on a socket.
 use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid};
 use aya_log_ebpf::debug;
-use keepalive_trace_ebpf::{counter, flag, kind};
+use keepalive_trace_ebpf::{flag, kind};
 
 use crate::{
     fields::Copied,
-    maps::{CALLS, count},
+    maps::CALLS,
     sock::{Head, Sock, is_connection, state},
     task::current_process,
     tell::{emit_all_of, is_told, sign},
@@ -20,7 +20,6 @@ const TCP_USER_TIMEOUT: u32 = 18;
 /// `tcp_set_keepalive`: SO_KEEPALIVE. The flag itself is set right after it.
 #[inline(always)]
 pub fn keepalive(ctx: &impl EbpfContext, sock: Sock, on: bool) {
-    count(counter::RUNS);
     set(ctx, sock, Some(on));
 }
 

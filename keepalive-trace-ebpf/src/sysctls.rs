@@ -12,7 +12,6 @@ use crate::{
 /// A handler of `/proc/sys` begins: `proc_dointvec_jiffies` for times, `proc_dou8vec_minmax` for the number of probes.
 #[inline(always)]
 pub fn enter(table: u64, write: bool) {
-    count(counter::RUNS);
     if !write {
         return;
     }
