@@ -53,7 +53,7 @@ pub fn destroyed<F: Fields>(sk: F) {
         conns::remove(sk);
         return;
     }
-    let unread = sk.unread().unwrap_or(0);
+    let unread = sk.unread_data();
     let from = match conn.closed_from as u8 {
         0 => state::SYN_SENT,
         // A close with unread data sends no FIN. One without does, and after that the kernel was out of memory, or `tcp_done`
@@ -65,7 +65,7 @@ pub fn destroyed<F: Fields>(sk: F) {
                 state::FIN_WAIT1
             }
         }
-        state::CLOSE_WAIT if unread <= 1 => state::LAST_ACK,
+        state::CLOSE_WAIT if unread == 0 => state::LAST_ACK,
         from => from,
     };
     ended(sk, from, End::Destroyed);
@@ -176,7 +176,7 @@ fn end_record<F: Fields>(sk: F, how: u32, from: u32) {
             record.flags |= flag::TIME_WAIT;
         } else if how & how::ORDERLY == 0 {
             sk.describe_left(record);
-            if how & how::DESTROYED != 0 && record.unread > 0 {
+            if how & how::DESTROYED != 0 && sk.unread_data() > 0 {
                 // It was no orphan yet when its close found data unread.
                 record.flags &= !flag::DEAD;
             }

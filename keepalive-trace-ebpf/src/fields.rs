@@ -4,7 +4,10 @@ use keepalive_trace_ebpf::{Record, flag, has};
 
 use crate::{
     maps::{config, offset, present},
-    sock::{AF_INET, AF_INET6, CGROUP_IS_DATA, CGROUP_TAGS, Head, SOCK_DEAD, SOCK_KEEPOPEN, SOCK_LINGER, Sock, jiffies, read},
+    sock::{
+        AF_INET, AF_INET6, CGROUP_IS_DATA, CGROUP_TAGS, Head, SOCK_DEAD, SOCK_DONE, SOCK_KEEPOPEN, SOCK_LINGER, Sock, jiffies,
+        read,
+    },
 };
 
 /// Reads the fields of one `struct tcp_sock`.
@@ -120,6 +123,13 @@ pub trait Fields: Copy {
     #[inline(always)]
     fn unread(self) -> Option<u32> {
         Some(self.get::<u32>(offset!(rcv_nxt))?.wrapping_sub(self.get(offset!(copied_seq))?))
+    }
+
+    /// The same without the FIN.
+    #[inline(always)]
+    fn unread_data(self) -> u32 {
+        let fin = u32::from(self.flags() & SOCK_DONE != 0);
+        self.unread().unwrap_or(0).saturating_sub(fin)
     }
 
     /// Jiffies since data was last sent or received.

@@ -33,6 +33,8 @@ const IPPROTO_TCP: u16 = 6;
 
 /// Bits of `skc_flags`: `enum sock_flags`.
 pub const SOCK_DEAD: u64 = 1 << 0;
+/// A FIN was received.
+pub const SOCK_DONE: u64 = 1 << 1;
 pub const SOCK_KEEPOPEN: u64 = 1 << 3;
 pub const SOCK_LINGER: u64 = 1 << 4;
 
