@@ -219,7 +219,11 @@ impl Tracker {
                     return self.last_words(slot, sighting, out);
                 }
             } else if what.is_late() && !self.table.get(slot).told {
-                return Some(self.adopt(slot, sighting, out));
+                if *mono_ns <= self.table.get(slot).history.opened_ns {
+                    return Some(self.adopt(slot, sighting, out));
+                }
+                // It began after the walk: the one that the walk has found ended, and was only counted.
+                self.table.end(slot);
             } else if !matches!(what, What::Connected { .. }) || self.table.get(slot).state == State::SYN_SENT {
                 self.table.get_mut(slot).state = socket.state;
                 self.own(slot, what.holder(), *mono_ns, socket, out);

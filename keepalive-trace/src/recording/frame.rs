@@ -52,7 +52,7 @@ pub(super) enum Next {
     Message(Message),
     /// The mark of the end.
     End,
-    /// The file ends within a message: so many bytes of it are there; 0 where it ends after one, or where its recorder was killed
+    /// The file ends within a message, of which it has this number of bytes; 0 where it ends after one, or where its recorder was killed
     /// while it copied what comes next.
     Torn(u64),
     /// Something follows the mark of the end.

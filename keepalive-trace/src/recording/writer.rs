@@ -215,7 +215,7 @@ impl Writer<Output> {
     }
 
     /// Writes one batch in the place of all that were kept, and of what was taken in since. False where there is none, or
-    /// somebody reads the file.
+    /// a reader has the file open.
     fn gather(&mut self) -> Result<bool> {
         let few = self.batches_kept + u32::from(self.pending() > 0) < 2 || self.batches_kept == 0;
         if few || !self.out.lock() {

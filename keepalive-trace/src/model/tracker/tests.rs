@@ -19,6 +19,7 @@ mod identity;
 mod legal;
 mod owners;
 mod properties;
+mod quiet;
 mod replies;
 mod room;
 mod sysctls;
