@@ -94,36 +94,52 @@ fn ended<F: Fields>(sk: F, from: u8, end: End) {
     if config!(http) != 0 {
         http::forget(Sock::at(socket));
     }
-    let untold = kept.as_ref().is_none_or(|conn| conn.marks & mark::TOLD == 0);
-    let by_timer = timer::ends(sk, from);
-    // All that leaves FIN_WAIT2 or CLOSING without an error goes on as a time-wait socket, but where TCP_LINGER2 forbids it.
-    let leaves_in_order = end != End::Disconnect
-        && by_timer == Ends::Not
-        && matches!(from, state::FIN_WAIT2 | state::CLOSING)
-        && sk.err() == Some(0)
-        && !sk.no_linger2();
-    let orderly = leaves_in_order || by_timer == Ends::Not && from == state::LAST_ACK && sk.err() == Some(0) && sk.all_acked();
-    if config!(quiet) != 0 && untold && orderly && sk.data_idle().is_some_and(|idle| idle < config!(hz)) {
-        conns::remove(sk);
+    let orderly = if end == End::Disconnect { 0 } else { in_order(sk, from) };
+    if config!(quiet) != 0
+        && orderly != 0
+        && kept.as_ref().is_none_or(|conn| conn.marks & mark::TOLD == 0)
+        && sk.data_idle().is_some_and(|idle| idle < config!(hz))
+    {
+        if kept.is_some() {
+            conns::remove(sk);
+        }
         if filter::wanted(sk) {
-            count_end(sk, if leaves_in_order { orderly::LOCAL_CLOSE } else { orderly::PEER_CLOSE });
+            count_end(sk, orderly);
         }
         return;
     }
-    let mut how = 0;
-    if by_timer != Ends::Not {
-        how |= how::IN_TIMER;
-    }
-    if leaves_in_order || by_timer == Ends::TimeWait {
-        how |= how::TIME_WAIT;
-    }
-    if orderly {
-        how |= how::ORDERLY;
+    let mut how = match orderly {
+        0 => 0,
+        orderly::LOCAL_CLOSE => how::ORDERLY | how::TIME_WAIT,
+        _ => how::ORDERLY,
+    };
+    if orderly == 0 {
+        match timer::ends(sk, from) {
+            Ends::Not => (),
+            Ends::Reset => how = how::IN_TIMER,
+            Ends::TimeWait => how = how::IN_TIMER | how::TIME_WAIT,
+        }
     }
     if end == End::Destroyed {
         how |= how::DESTROYED;
     }
     end_record(sk, forgotten(how), forgotten(from.into()));
+}
+
+/// Which side closed first, one of [`orderly`], where nothing was left undone and no timer made an end; 0 elsewhere.
+#[inline(always)]
+fn in_order<F: Fields>(sk: F, from: u8) -> u32 {
+    match from {
+        // A keepalive timer that ends this state leaves an error.
+        state::LAST_ACK if sk.err() == Some(0) && sk.all_acked() => orderly::PEER_CLOSE,
+        // All that leaves these states without an error goes on as a time-wait socket, but where TCP_LINGER2 forbids it.
+        state::FIN_WAIT2 | state::CLOSING
+            if sk.err() == Some(0) && !sk.no_linger2() && timer::current(Sock::at(sk.address())).is_none() =>
+        {
+            orderly::LOCAL_CLOSE
+        }
+        _ => 0,
+    }
 }
 
 /// The same number, of which the verifier does not know any more what it may be: it then follows what comes once, and not once

@@ -315,6 +315,12 @@ impl Typed {
         let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) };
         (!tcp.is_null()).then_some(Self(tcp.cast()))
     }
+
+    /// The same without a call, for hooks that only sockets of TCP reach. The verifier lets only fields of `struct sock` be read.
+    #[inline(always)]
+    pub fn common(sk: *const u8) -> Self {
+        Self(sk)
+    }
 }
 
 /// Loads a field through a typed pointer. The kernel turns a fault into zero.

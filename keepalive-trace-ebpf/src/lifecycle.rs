@@ -20,8 +20,7 @@ pub fn connecting<F: Fields>(sk: F) {
     if sk.state() != Some(state::SYN_SENT) || !filter::wanted(sk) {
         return;
     }
-    let began_ns = sk.get::<u64>(offset!(clock_cache)).filter(|ns| *ns != 0).unwrap_or_else(now);
-    let conn = opened_by_current(began_ns, mark::CONNECTS);
+    let conn = opened_by_current(clock(sk), mark::CONNECTS);
     conns::put(sk, &conn);
 }
 
@@ -49,7 +48,7 @@ pub fn established<F: Fields>(sk: F) {
     let kept = conns::get(sk);
     let mut conn = Conn { marks: mark::CONNECTS, ..NOTHING };
     if let Some(kept) = kept {
-        kept.established_ns = now();
+        kept.established_ns = clock(sk);
         if config!(quiet) == 0 {
             kept.marks |= mark::TOLD;
         }
@@ -90,9 +89,10 @@ pub fn accepted<F: Fields>(sk: F) {
     }
 }
 
-/// `__tcp_close`, and `tcp_shutdown` of the sending side: the process that sends the FIN, or aborts.
+/// `__tcp_close`, and `tcp_shutdown` of the sending side: the process that sends the FIN, or aborts. `whole` gives all of the socket,
+/// of which `sk` may be the common part only.
 #[inline(always)]
-pub fn closing<F: Fields>(sk: F, for_good: bool) {
+pub fn closing<F: Fields, W: Fields>(sk: F, whole: impl FnOnce() -> Option<W>, for_good: bool) {
     let Some(from) = sk.state().filter(|from| is_connection(*from)) else { return };
     let sends_fin = matches!(from, state::ESTABLISHED | state::SYN_RECV | state::CLOSE_WAIT);
     if !sends_fin && !for_good {
@@ -102,7 +102,7 @@ pub fn closing<F: Fields>(sk: F, for_good: bool) {
         note_close(conn, from, sends_fin, for_good);
         return;
     }
-    if !filter::wanted(sk) {
+    if !whole().is_some_and(filter::wanted) {
         return;
     }
     let mut conn = NOTHING;
@@ -121,6 +121,12 @@ fn note_close(conn: &mut Conn, from: u8, sends_fin: bool, for_good: bool) {
         conn.closer = pid;
         conn.closer_comm = comm;
     }
+}
+
+/// CLOCK_MONOTONIC, nanoseconds, as TCP has just read it for what it does in this moment.
+#[inline(always)]
+fn clock<F: Fields>(sk: F) -> u64 {
+    sk.get::<u64>(offset!(clock_cache)).filter(|ns| *ns != 0).unwrap_or_else(now)
 }
 
 /// Whether an address is not 0.0.0.0 or `::`.

@@ -53,7 +53,7 @@ mod programs {
     };
 
     use crate::{
-        ends,
+        conns, ends,
         fields::{Copied, Typed},
         http, lifecycle, replies, settings,
         sock::{self, Head, Sock},
@@ -252,12 +252,18 @@ mod programs {
 
     #[kprobe]
     pub fn close_kprobe(ctx: ProbeContext) -> u32 {
-        copied(&ctx, |sk| lifecycle::closing(sk, true))
+        copied(&ctx, |sk| lifecycle::closing(sk, || Some(sk), true))
+    }
+
+    #[inline(always)]
+    fn closes(sk: *const u8, for_good: bool) -> i32 {
+        lifecycle::closing(Typed::common(sk), || Typed::of(sk), for_good);
+        0
     }
 
     #[fentry]
     pub fn close_fentry(ctx: FEntryContext) -> i32 {
-        typed(&ctx, |sk| lifecycle::closing(sk, true))
+        closes(ctx.arg(0), true)
     }
 
     #[kprobe]
@@ -265,7 +271,7 @@ mod programs {
         if ctx.arg::<u32>(1).unwrap_or(0) & SEND_SHUTDOWN == 0 {
             return 0;
         }
-        copied(&ctx, |sk| lifecycle::closing(sk, false))
+        copied(&ctx, |sk| lifecycle::closing(sk, || Some(sk), false))
     }
 
     #[fentry]
@@ -273,7 +279,7 @@ mod programs {
         if ctx.arg::<u32>(1) & SEND_SHUTDOWN == 0 {
             return 0;
         }
-        typed(&ctx, |sk| lifecycle::closing(sk, false))
+        closes(ctx.arg(0), false)
     }
 
     #[kprobe]
@@ -310,7 +316,9 @@ mod programs {
 
     #[btf_tracepoint(function = "tcp_destroy_sock")]
     pub fn destroy_sock(ctx: BtfTracePointContext) -> i32 {
-        if let Some(sk) = Typed::of(ctx.arg(0)) {
+        if conns::get(Typed::common(ctx.arg(0))).is_some()
+            && let Some(sk) = Typed::of(ctx.arg(0))
+        {
             ends::destroyed(sk);
         }
         0

@@ -179,8 +179,10 @@ pub static HEADS: RingBuf = RingBuf::with_byte_size(4096, 0);
 #[map]
 static WOKEN_FOR_HEADS: Array<u64> = Array::with_max_entries(1, 0);
 
-/// Unread bytes in the ring past which the reader is woken in any case.
+/// Unread bytes in the ring past which the reader is woken again soon.
 const WAKE_AT: u64 = 64 * 1024;
+/// How soon, nanoseconds. A reader that is behind is awake already: to wake it once more with each record costs as much as the record.
+const WAKE_AGAIN_NS: i64 = 1_000_000;
 const BPF_RB_AVAIL_DATA: u64 = 0;
 const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
@@ -281,7 +283,9 @@ fn wakes(now: u64, ring: &'static RingBuf, woken: &'static Array<u64>) -> bool {
     let last = unsafe { woken.read_volatile() };
     // SAFETY: a plain query of a map that exists.
     let unread = || unsafe { bpf_ringbuf_query((&raw const *ring).cast_mut().cast(), BPF_RB_AVAIL_DATA) };
-    if now.wrapping_sub(last) < WAKE_NS && unread() < WAKE_AT {
+    // Negative for the late record of a beginning. The record that made it worth telling comes next.
+    let since = now.wrapping_sub(last).cast_signed();
+    if since < WAKE_NS.cast_signed() && (since < WAKE_AGAIN_NS || unread() < WAKE_AT) {
         return false;
     }
     // SAFETY: as above.
