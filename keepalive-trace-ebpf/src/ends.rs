@@ -2,7 +2,7 @@
 use keepalive_trace_ebpf::{CGROUP_SLOTS_BITS, EndKey, counter, flag, has, kind, orderly};
 
 use crate::{
-    conns::{self, NOTHING, mark},
+    conns::{self, Conn, mark},
     fields::Fields,
     filter, http,
     maps::{CGROUP_ENDS, CgroupEnds, ENDS, add_to, config, count, emit},
@@ -73,12 +73,12 @@ pub fn destroyed<F: Fields>(sk: F) {
 
 /// What an end is like, in one word for [`end_record`].
 mod how {
-    pub const IN_TIMER: u32 = 1 << 0;
-    pub const TIME_WAIT: u32 = 1 << 1;
+    pub const IN_TIMER: u8 = 1 << 0;
+    pub const TIME_WAIT: u8 = 1 << 1;
     /// Nothing was left undone.
-    pub const ORDERLY: u32 = 1 << 2;
+    pub const ORDERLY: u8 = 1 << 2;
     /// [`super::End::Destroyed`].
-    pub const DESTROYED: u32 = 1 << 3;
+    pub const DESTROYED: u8 = 1 << 3;
 }
 
 /// The one end of a connection.
@@ -109,21 +109,39 @@ fn ended<F: Fields>(sk: F, from: u8, end: End) {
         return;
     }
     let mut how = match orderly {
-        0 => 0,
         orderly::LOCAL_CLOSE => how::ORDERLY | how::TIME_WAIT,
-        _ => how::ORDERLY,
+        orderly::PEER_CLOSE => how::ORDERLY,
+        _ => 0,
     };
-    if orderly == 0 {
-        match timer::ends(sk, from) {
-            Ends::Not => (),
-            Ends::Reset => how = how::IN_TIMER,
-            Ends::TimeWait => how = how::IN_TIMER | how::TIME_WAIT,
-        }
-    }
     if end == End::Destroyed {
         how |= how::DESTROYED;
     }
-    end_record(sk, forgotten(how), forgotten(from.into()));
+    let (how, from) = (Forgotten::new(how).get().into(), Forgotten::new(from).get().into());
+    // No timer calls tcp_disconnect.
+    if end == End::Disconnect {
+        end_record(sk, how, from);
+    } else {
+        records_of_end(sk, how, from);
+    }
+}
+
+/// The record of an end that a run of the keepalive timer may have made: what it did comes first.
+#[inline(never)]
+fn records_of_end<F: Fields>(sk: F, how: u32, from: u32) {
+    let how = Forgotten::new(how as u8);
+    let by = if how.has(how::ORDERLY) { 0 } else { by_timer(sk, from) };
+    end_record(sk, Forgotten::new(how.get() | by as u8).get().into(), from);
+}
+
+/// What the keepalive timer has to do with it: bits of [`how`].
+#[inline(never)]
+fn by_timer<F: Fields>(sk: F, from: u32) -> u32 {
+    let how = match timer::ends(sk, from as u8) {
+        Ends::Not => 0,
+        Ends::Reset => how::IN_TIMER,
+        Ends::TimeWait => how::IN_TIMER | how::TIME_WAIT,
+    };
+    Forgotten::new(how).get().into()
 }
 
 /// Which side closed first, one of [`orderly`], where nothing was left undone and no timer made an end; 0 elsewhere.
@@ -142,26 +160,49 @@ fn in_order<F: Fields>(sk: F, from: u8) -> u32 {
     }
 }
 
-/// The same number, of which the verifier does not know any more what it may be: it then follows what comes once, and not once
-/// for each way that leads there.
-#[inline(always)]
-fn forgotten(number: u32) -> u32 {
-    #[repr(C, align(8))]
-    struct Cell([u8; 8]);
-    let mut cell = Cell([0; 8]);
-    // A byte that is not at the beginning of a word of the stack, and is not 0.
-    let place = (&raw mut cell.0[3]).cast::<u8>();
-    // SAFETY: a byte of the cell.
-    unsafe { place.write_volatile(number as u8 + 1) };
-    // SAFETY: the same.
-    u32::from(unsafe { place.read_volatile() }).wrapping_sub(1)
+/// A byte of which the verifier does not know any more what it may be: it then follows what comes once, and not once for each
+/// way that leads there.
+#[repr(C, align(8))]
+struct Forgotten([u8; 8]);
+
+impl Forgotten {
+    #[inline(always)]
+    fn new(byte: u8) -> Self {
+        let mut cell = Self([0; 8]);
+        // SAFETY: a byte of the cell. It is not at the beginning of a word of the stack, and is not 0.
+        unsafe { (&raw mut cell.0[3]).write_volatile(byte + 1) };
+        cell
+    }
+
+    #[inline(always)]
+    fn get(&self) -> u8 {
+        // SAFETY: a byte of the cell.
+        unsafe { (&raw const self.0[3]).read_volatile() }.wrapping_sub(1)
+    }
+
+    #[inline(always)]
+    fn has(&self, bit: u8) -> bool {
+        self.get() & bit != 0
+    }
 }
 
 /// The record of an end, and before it, where that is not known yet, of the beginning.
 #[inline(never)]
 fn end_record<F: Fields>(sk: F, how: u32, from: u32) {
-    let from = from as u8;
-    let mut conn = NOTHING;
+    let how = Forgotten::new(how as u8);
+    let from = Forgotten::new(from as u8);
+    let nothing = u64::from(Forgotten::new(0).get());
+    let mut conn = Conn {
+        began_ns: nothing,
+        established_ns: nothing,
+        opener: nothing as u32,
+        marks: nothing as u16,
+        closed_from: nothing as u16,
+        opener_comm: [nothing; 2],
+        closer: nothing as u32,
+        reserved: nothing as u32,
+        closer_comm: [nothing; 2],
+    };
     if let Some(kept) = conns::get(sk) {
         conn = *kept;
         conns::remove(sk);
@@ -173,39 +214,39 @@ fn end_record<F: Fields>(sk: F, how: u32, from: u32) {
         birth(sk, &conn);
     }
     emit(|record| {
-        if how & how::ORDERLY != 0 {
+        if how.has(how::ORDERLY) {
             sk.identify(record);
         } else {
             sk.describe(record);
         }
         record.kind = kind::CLOSED;
-        record.old_state = from;
+        record.old_state = from.get();
         record.state = state::CLOSE;
         if let Some(err) = sk.err() {
             record.err = err;
             record.has |= has::ERR;
         }
-        if how & how::IN_TIMER != 0 {
+        if how.has(how::IN_TIMER) {
             record.flags |= flag::IN_TIMER;
         }
-        if how & how::TIME_WAIT != 0 {
+        if how.has(how::TIME_WAIT) {
             record.flags |= flag::TIME_WAIT;
-        } else if how & how::ORDERLY == 0 {
+        } else if !how.has(how::ORDERLY) {
             sk.describe_left(record);
-            if how & how::DESTROYED != 0 && sk.unread_data() > 0 {
+            if how.has(how::DESTROYED) && sk.unread_data() > 0 {
                 // It was no orphan yet when its close found data unread.
                 record.flags &= !flag::DEAD;
             }
         }
-        if from == state::SYN_SENT {
+        if from.get() == state::SYN_SENT {
             handshake(record, &conn);
             record.has &= !has::TASK;
         }
         // Where a process gives up or aborts, it is the one that runs. An error comes in whatever task is there; then the
         // process that sent the FIN is known, or the one that had connected.
-        let by_process = matches!(from, state::SYN_SENT | state::ESTABLISHED | state::CLOSE_WAIT)
+        let by_process = matches!(from.get(), state::SYN_SENT | state::ESTABLISHED | state::CLOSE_WAIT)
             && record.err == 0
-            && how & how::IN_TIMER == 0;
+            && !how.has(how::IN_TIMER);
         if by_process {
             sign(record, current_process());
             if sk.is_unaccepted() && conn.marks & mark::ACCEPTED == 0 {
@@ -213,7 +254,7 @@ fn end_record<F: Fields>(sk: F, how: u32, from: u32) {
             }
         } else if conn.marks & mark::CLOSED != 0 {
             sign_as(record, conn.closer, conn.closer_comm);
-        } else if from == state::SYN_SENT {
+        } else if from.get() == state::SYN_SENT {
             sign_as(record, conn.opener, conn.opener_comm);
         }
     });
