@@ -1,7 +1,7 @@
 //! What the tracer costs, measured from outside, in a machine whose clock counts instructions.
 //!
 //! `bench kernel` is about connections that come and go under this tracer and others, `bench flood` about the records that are lost,
-//! `bench sockets` about a listing of many connections, `bench http` about requests through nginx. `bench report FOLDER
+//! `bench idle` about recordings in which little happens, `bench sockets` about a listing of many connections, `bench http` about requests through nginx. `bench report FOLDER
 //! TRACER [TSHARK]` is about a recording of many events, on any machine. `bench sinks FORMAT PASSES` is the work that callgrind counts per
 //! event of text, JSON and recordings. The others are parts that this program gives to copies of itself.
 #![expect(clippy::print_stdout, reason = "a benchmark reports to whoever started it")]
@@ -37,6 +37,7 @@ fn run() -> Result<()> {
     match words[..] {
         ["kernel"] => mounts::all().and_then(|()| kernel::run()),
         ["flood"] => mounts::all().and_then(|()| kernel::flood::run()),
+        ["idle"] => mounts::all().and_then(|()| kernel::idle::run()),
         ["http"] => mounts::all().and_then(|()| http::run()),
         ["sockets"] => mounts::all().and_then(|()| sockets::run()),
         ["report", folder, tracer, ref rest @ ..] if rest.len() < 2 => {
@@ -48,6 +49,6 @@ fn run() -> Result<()> {
         [report::WRITE, folder] => report::write(Path::new(folder)),
         [crowd::PART, place, pairs] => crowd::hold(place.parse()?, pairs.parse()?),
         [beat::BUSY, instructions] => beat::be_busy(instructions.parse()?),
-        _ => bail!("usage: bench kernel|flood|sockets|http|report|sinks, not {words:?}"),
+        _ => bail!("usage: bench kernel|flood|idle|sockets|http|report|sinks, not {words:?}"),
     }
 }

@@ -28,8 +28,13 @@ const LIMIT: Duration = Duration::from_secs(1800);
 const SOCKETS_MEMORY: u32 = 3072;
 
 /// The parts that run in a virtual machine, and the kernels on which each runs if the user names none.
-const GUEST_PARTS: [(Bench, &[&str]); 4] =
-    [(Bench::Kernel, &["6.1", NEWEST]), (Bench::Flood, &["6.1", NEWEST]), (Bench::Sockets, &["6.1"]), (Bench::Http, &["6.1"])];
+const GUEST_PARTS: [(Bench, &[&str]); 5] = [
+    (Bench::Kernel, &["6.1", NEWEST]),
+    (Bench::Flood, &["6.1", NEWEST]),
+    (Bench::Idle, &["6.1", NEWEST]),
+    (Bench::Sockets, &["6.1"]),
+    (Bench::Http, &["6.1"]),
+];
 /// The note in a kernel's figures that has its full version.
 const KERNEL: &str = "kernel";
 
@@ -114,6 +119,7 @@ fn measured(series: &str, what: Bench, built: &BTreeMap<String, PathBuf>, figure
             (initramfs, MORE_MEMORY)
         }
         Bench::Flood => (build("flood")?, MORE_MEMORY),
+        Bench::Idle => (build("idle")?, MORE_MEMORY),
         _ => (build("kernel")?.with_packed(&setup::peers()?)?, MORE_MEMORY),
     };
     let vm = Vm { qemu: machine.qemu, kernel, initramfs, clock: Clock::Virtual, memory, limit: LIMIT, patience: LIMIT };

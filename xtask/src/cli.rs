@@ -90,6 +90,8 @@ pub enum Bench {
     Kernel,
     /// Whether events are lost at 100,000 a second, in such a machine
     Flood,
+    /// The room that a recording of idle connections takes, in such a machine
+    Idle,
     /// What a listing of 100,000 sockets costs, beside that of ss, in such a machine
     Sockets,
     /// Requests a second through nginx with and without the tracer, with --http, and beside tcpdump, in such a machine

@@ -32,6 +32,9 @@ pub struct Counted {
     pub opens: f64,
     /// Connections that ended, by all verdicts.
     pub ended: f64,
+    /// Events in the recording, and its size.
+    pub recorded: f64,
+    pub bytes: f64,
 }
 
 /// Runs `trace --json` with these further arguments while the work is done.
@@ -53,10 +56,12 @@ pub fn record(arguments: &[&str], work: impl FnOnce() -> Result<()>) -> Result<C
     run(&arguments, work)?;
     let output = Command::new(binary()).args(["report", "--json", "--limit", "1", RECORDING]).output();
     let output = output.context("cannot run the report")?;
+    let bytes = fs::metadata(RECORDING).with_context(|| format!("cannot read {RECORDING}"))?.len();
     fs::remove_file(RECORDING).with_context(|| format!("cannot remove {RECORDING}"))?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "the report ended with {}: {}", output.status, errors.trim());
-    counts(String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default())
+    let counted = counts(String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default())?;
+    Ok(Counted { bytes: bytes as f64, ..counted })
 }
 
 fn run(arguments: &[&str], work: impl FnOnce() -> Result<()>) -> Result<()> {
@@ -81,8 +86,8 @@ fn counts(last: &str) -> Result<Counted> {
     // Ends that are counted nowhere in there are missed.
     let ended = last["verdicts"].as_object().map_or(0.0, |verdicts| verdicts.values().filter_map(Value::as_f64).sum());
     let log = fs::read_to_string(LOG).with_context(|| format!("cannot read {LOG}"))?;
-    let seen = records_read(&log).map_or_else(|| number("events"), Ok)?;
-    Ok(Counted { seen, lost: number("lost")?, opens: 0.0, ended })
+    let recorded = number("events")?;
+    Ok(Counted { seen: records_read(&log).unwrap_or(recorded), lost: number("lost")?, ended, recorded, ..Counted::default() })
 }
 
 /// `[... INFO ...] 8000 records read`

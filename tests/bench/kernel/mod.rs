@@ -3,6 +3,7 @@
 //! The first and the last measurement are without any tracer. If they differ by more than half a percent, the run is void.
 mod counted;
 pub mod flood;
+pub mod idle;
 mod load;
 mod ours;
 mod peers;

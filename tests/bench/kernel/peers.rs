@@ -6,6 +6,9 @@ const STATES: &str = "tracepoint:sock:inet_sock_set_state { printf(\"%s %d %d %d
                       args.oldstate, args.newstate); }";
 const RESETS: &str = "kprobe:tcp_send_active_reset { $sk = (struct sock *)arg0; printf(\"%s %d %d\\n\", comm, pid, \
                       $sk->__sk_common.skc_num); }";
+/// Where the default `trace` hooks into the life of a connection: what remains if its programs cost nothing.
+const NOTHING: &str = "fexit:tcp_v4_connect, fentry:tcp_finish_connect, fentry:security_sock_graft, fentry:__tcp_close, \
+                       fentry:tcp_done {} rawtracepoint:tcp_destroy_sock {}";
 /// It prints this when all probes are attached.
 const BEGIN: &str = "BEGIN { printf(\"attached\\n\"); } ";
 
@@ -30,6 +33,7 @@ pub fn peers() -> Vec<Peer> {
         peer("tcpstates", "tcpstates-libbpf", &[]),
         peer("bpftrace, states", "bpftrace", &["-e", STATES]),
         peer("bpftrace, resets", "bpftrace", &["-e", RESETS]),
+        Peer { resets: false, ..peer("bpftrace, empty programs at our hooks", "bpftrace", &["-e", NOTHING]) },
     ]
 }
 

@@ -135,7 +135,7 @@ fn yield_to_all() -> Result<()> {
     Ok(())
 }
 
-fn raise_limit() -> Result<()> {
+pub fn raise_limit() -> Result<()> {
     const FILES: u64 = 2 * CONNECTIONS as u64 + 64;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("RLIMIT_NOFILE")?;
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(FILES), hard.max(FILES)).context("RLIMIT_NOFILE")

@@ -87,7 +87,8 @@ const GOALS: &[Goal] = goals! {
     "10a", "`report` of 10,000,000 events, CPU", AtMost(3.0), "s", From::Here, ["report": "seconds"];
     "10b", "`report` of 10,000,000 events, memory", AtMost(64.0), "MB", From::Here, ["report": "MB"];
     "11a", "recording, bytes an event in floods", AtMost(30.0), "B", From::Here, ["report": "bytes an event"];
-    "11b", "recording, bytes an event on a quiet host", AtMost(100.0), "B", From::Here, [];
+    "11b", "recording, bytes an event on a quiet host", AtMost(100.0), "B", From::Kernels,
+        ["record, 12 idle connections": "bytes an event", "record, 600 idle connections": "bytes an event"];
     "12a", "CPU for 100,000 sockets that exist at the start", AtMost(500.0), "M", From::Kernels, ["snapshot": "M"];
     "12b", "CPU of ten idle minutes", AtMost(15.0), "M", From::Kernels, ["trace, kprobe": "idle", "trace, fentry": "idle"];
     "13", "page of 12,000 histories", AtMost(2.0), "MB", From::Here, [];
