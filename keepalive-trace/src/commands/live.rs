@@ -134,6 +134,7 @@ impl Session<'_> {
             say_tls(&mut stream, &tracker)?;
         }
 
+        stream.take_stock(&mut probes, &mut tracker, |event| sinks.take(event))?;
         // Out of the kernel first; then what had been seen is still told, and nothing can be lost unseen.
         stream.detach(&mut probes)?;
         stream.drain(&mut probes, &mut tracker, |event| sinks.take(event))?;

@@ -65,6 +65,10 @@ impl Namespaces {
         self.0.contains_key(&inode)
     }
 
+    pub fn inodes(&self) -> impl Iterator<Item = u32> {
+        self.0.keys().copied()
+    }
+
     /// A namespace in which nobody lives any more, by a socket of it that a process holds. The socket is borrowed for a moment.
     ///
     /// # Errors

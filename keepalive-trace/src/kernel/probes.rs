@@ -262,6 +262,11 @@ impl Probes {
         WALKERS.into_iter().filter(|(name, _)| self.walkers.contains(name)).map(|(_, list)| list)
     }
 
+    /// Whether [`Self::walker`] gives one.
+    pub fn can_walk(&self, name: &'static str) -> bool {
+        self.walkers.contains(&name)
+    }
+
     /// A walk through a list of the kernel's, about to begin; none where this kernel can't.
     ///
     /// # Errors

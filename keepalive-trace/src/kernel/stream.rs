@@ -24,12 +24,12 @@ use super::{
     witness::Witness,
 };
 use crate::model::{
-    event::{Attach, Body, Event},
+    event::{Attach, Body, Event, Place},
     following,
     owner::Owners as Wanted,
     sighting::What,
     sysctl::{Following, Write},
-    tracker::Tracker,
+    tracker::{Census, Tracker},
 };
 
 /// The kernel side wakes us for the first record after a pause. From then on we come by ourselves, this often...
@@ -73,6 +73,8 @@ pub struct Stream {
     batch: Vec<Seen>,
     /// What counting the connections that follow a sysctl may cost.
     pace: Pace,
+    /// Events were lost, and the ends of connections may be among them.
+    ends_lost: bool,
     events: Vec<Event>,
 }
 
@@ -100,6 +102,7 @@ impl Stream {
             records: 0,
             batch: Vec::with_capacity(BATCH),
             pace: Pace::default(),
+            ends_lost: false,
             events: Vec::new(),
         })
     }
@@ -205,7 +208,53 @@ impl Stream {
         if self.tell_ends(&mut sink)? == Flow::Enough {
             return Ok(Flow::Enough);
         }
-        self.tell_losses(tracker, sink)
+        self.take_stock(probes, tracker, sink)
+    }
+
+    /// Hands over what was lost since the last time. Where that may be ends of connections, a walk through the sockets shows which.
+    ///
+    /// # Errors
+    /// When the kernel's counters or lists can't be read, or `sink` fails.
+    pub fn take_stock(
+        &mut self,
+        probes: &mut Probes,
+        tracker: &mut Tracker,
+        mut sink: impl FnMut(&Event) -> Result<Flow>,
+    ) -> Result<Flow> {
+        if self.tell_losses(tracker, &mut sink)? == Flow::Enough {
+            return Ok(Flow::Enough);
+        }
+        if !self.ends_lost || !probes.can_walk("sockets") {
+            return Ok(Flow::More);
+        }
+        let Self { pace, owners, .. } = self;
+        let began_ns = facts::mono_ns();
+        // Twice: a walk may pass over a socket while others of its hash chain go.
+        let walks = pace.spend(|| [(); 2].map(|()| Snapshot::take(probes, owners, &[])));
+        let Some(walks) = walks else { return Ok(Flow::More) };
+        self.ends_lost = false;
+        let mut census = Census { began_ns, ..Census::default() };
+        for walk in walks {
+            let Snapshot { sockets, holders: _, namespaces, failures } = walk?;
+            if let Some(failure) = failures.first() {
+                log::warn!("connections whose end was lost are not looked for: {failure:#}");
+                return Ok(Flow::More);
+            }
+            census.namespaces.extend(namespaces.inodes());
+            census.sockets.extend(sockets.iter().map(|record| (record.sk, record.lport, record.rport)));
+        }
+        // Ends that came before or during the walk are in the ring.
+        while self.fill(BATCH) {
+            let batch = std::mem::take(&mut self.batch);
+            for seen in &batch {
+                if self.follow(seen, probes, tracker, &mut sink)? == Flow::Enough {
+                    return Ok(Flow::Enough);
+                }
+            }
+            self.batch = batch;
+        }
+        tracker.end_missing(&census, &mut self.events);
+        self.hand_over(&mut sink)
     }
 
     /// Where HTTP was to be watched and a client began with TLS: whom it greeted. Once in a run.
@@ -371,6 +420,7 @@ impl Stream {
     /// Hands over what was lost and not yet told.
     fn tell_losses(&mut self, tracker: &mut Tracker, mut sink: impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {
         let losses = self.losses.take()?;
+        self.ends_lost |= losses.iter().any(|lost| matches!(lost.place, Place::RingBuffer | Place::SkippedRun));
         let mut flow = Flow::More;
         for lost in losses.into_iter().chain(tracker.take_forgotten()) {
             flow = sink(&Event { mono_ns: facts::mono_ns(), body: Body::Lost(lost) })?;

@@ -138,6 +138,8 @@ fn without_error(reset: Option<&ResetSign>, closed: &Closed, orphan: bool) -> Ve
         State::LAST_ACK if left.unacked == 0 && left.unsent == 0 && reset.is_none() => Verdict::PeerClose,
         State::LAST_ACK if reset.is_some_and(memory) || orphan => Verdict::OutOfMemory,
         State::LAST_ACK => Verdict::LocalAbort,
+        // The end was not seen, but the reset of a process that closed or aborted was.
+        _ if reset.is_some_and(|reset| reset.state == State::CLOSE) => Verdict::LocalAbort,
         _ => Verdict::Unknown,
     }
 }

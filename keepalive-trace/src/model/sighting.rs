@@ -116,6 +116,17 @@ pub struct Left {
     pub linger_zero: bool,
 }
 
+impl Closed {
+    /// An end of which no record came: it follows from something else that was seen.
+    pub fn unseen() -> Self {
+        Self::default()
+    }
+
+    pub fn is_unseen(&self) -> bool {
+        self.from == State::default()
+    }
+}
+
 impl Socket {
     /// What everybody is told of it.
     pub fn connection(&self, id: ConnId, owner: Option<Owner>) -> Connection {

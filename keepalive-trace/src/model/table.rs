@@ -147,6 +147,12 @@ impl<T> Table<T> {
         self.link(slot.0);
     }
 
+    /// All entries that have not ended, with their sockets.
+    pub fn living(&self) -> impl Iterator<Item = (u64, Slot)> {
+        let nodes = self.pages.iter().flatten().zip(0..);
+        nodes.filter(|(node, _)| !node.before.flag()).map(|(node, slot)| (node.socket, Slot(slot)))
+    }
+
     /// All entries, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.pages.iter().flatten().map(|node| &node.value)

@@ -17,12 +17,14 @@ use super::{
 mod connection;
 mod early;
 mod handshakes;
+mod lost;
 mod sysctls;
 
 use connection::{connection, opened, remembered, used};
 use early::Early;
 pub use early::Whose;
 use handshakes::Handshakes;
+pub use lost::Census;
 
 /// How many histories are kept unless somebody says otherwise: some 27 MB.
 pub const CAPACITY: usize = 100_000;
@@ -232,9 +234,8 @@ impl Tracker {
         }
         // The socket is another connection's now, so the one before has ended, and nobody saw it.
         if let Some(slot) = found.filter(|slot| !self.table.is_ended(*slot)) {
-            let closed = Closed { from: State::default(), ..Closed::default() };
             let before = remembered(&self.table.get(slot).history, socket.address, State::CLOSE);
-            self.finish(slot, *mono_ns, &before, &closed, out);
+            self.finish(slot, *mono_ns, &before, &Closed::unseen(), out);
         }
         if matches!(what, What::Acked) {
             return None;
@@ -350,7 +351,7 @@ impl Tracker {
         if entry.history.verdict.is_some() {
             return;
         }
-        if self.quiet && !entry.told && closed.from == State::default() {
+        if self.quiet && !entry.told && closed.is_unseen() {
             // Its end was one of those that are only counted.
             self.table.end(slot);
             return;

@@ -193,5 +193,8 @@ fn an_abort_is_not_judged_before_its_reset_has_been_seen() {
 fn what_fits_nothing_is_unknown_and_says_what_was_seen() {
     let (verdict, why) = told(&Signs::default(), &Closed::default(), false);
     assert_eq!(verdict, Verdict::Unknown);
-    assert_eq!(why, "it closed from state-0 with no error, nothing known of what was left: please report this");
+    assert_eq!(why, "its end was lost with other events, and nothing that was seen before tells why it ended");
+    let (verdict, why) = told(&Signs::default(), &Closed { from: State::LISTEN, ..Closed::default() }, false);
+    assert_eq!(verdict, Verdict::Unknown);
+    assert_eq!(why, "it closed from LISTEN with no error, nothing known of what was left: please report this");
 }

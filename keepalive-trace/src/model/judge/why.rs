@@ -13,6 +13,14 @@ use crate::model::{
 /// One English sentence: what was seen that makes this the verdict. Names of tasks are as the kernel has them: escape them
 /// before a terminal sees them.
 pub fn why(verdict: Verdict, evidence: &Evidence<'_>) -> String {
+    let mut why = known(verdict, evidence);
+    if verdict != Verdict::Unknown && evidence.closed.is_unseen() {
+        why += "; the end itself was lost with other events";
+    }
+    why
+}
+
+fn known(verdict: Verdict, evidence: &Evidence<'_>) -> String {
     let Evidence { signs, closed, .. } = evidence;
     let left = closed.left.unwrap_or_default();
     match verdict {
@@ -157,6 +165,9 @@ fn local_abort(evidence: &Evidence<'_>) -> String {
 
 fn unknown(evidence: &Evidence<'_>) -> String {
     let closed = evidence.closed;
+    if closed.is_unseen() {
+        return "its end was lost with other events, and nothing that was seen before tells why it ended".to_owned();
+    }
     let error = closed.errno.map_or_else(|| "no error".to_owned(), |error| error.to_string());
     let left = closed.left.map_or_else(
         || "nothing known of what was left".to_owned(),

@@ -17,6 +17,7 @@ use crate::model::{
 mod ends;
 mod identity;
 mod legal;
+mod lost;
 mod owners;
 mod properties;
 mod quiet;
