@@ -189,8 +189,9 @@ pub fn born(sock: Sock, old: u8, new: u8) -> Option<()> {
     }
     let last_ns = newborn.at_ns;
     newborn.at_ns = 0;
-    let head = Head::of(sock)?;
-    let sk = Copied { sock, head: &head };
+    let mut head = Head::place();
+    let head = Head::of(sock, &mut head)?;
+    let sk = Copied { sock, head };
     let [_, raddr] = sk.raddr()?;
     if (raddr, sk.rport()?, sk.lport()?) != (newborn.raddr, newborn.rport, newborn.lport) {
         return None;
@@ -203,7 +204,8 @@ pub fn born(sock: Sock, old: u8, new: u8) -> Option<()> {
 
 #[inline(never)]
 fn netns(sock: Sock) -> u32 {
-    Head::of(sock).and_then(|head| Copied { sock, head: &head }.netns()).unwrap_or(0)
+    let mut head = Head::place();
+    Head::of(sock, &mut head).and_then(|head| Copied { sock, head }.netns()).unwrap_or(0)
 }
 
 /// Whether this is a ClientHello, and the reader wants to hear of one.
@@ -236,8 +238,9 @@ pub fn forget(sock: Sock) {
 #[inline(never)]
 fn first(packet: &mut Packet) -> Option<()> {
     let sock = Sock::at(packet.sock);
-    let head = Head::of(sock)?;
-    let sk = Copied { sock, head: &head };
+    let mut head = Head::place();
+    let head = Head::of(sock, &mut head)?;
+    let sk = Copied { sock, head };
     if !sk.is_inet() || !sock.is_tcp() || !filter::wanted(sk) {
         return None;
     }

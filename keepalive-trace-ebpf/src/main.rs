@@ -130,10 +130,11 @@ mod programs {
     #[inline(always)]
     fn timer_reset_raw(ctx: &ProbeContext, reason: usize) -> u32 {
         let sock = Sock::at(ctx.arg(0).unwrap_or(0));
+        let mut head = Head::place();
         if timer::current(sock).is_some()
-            && let Some(head) = Head::of(sock)
+            && let Some(head) = Head::of(sock, &mut head)
         {
-            teardown::timer_reset(ctx, Copied { sock, head: &head }, ctx.arg(reason));
+            teardown::timer_reset(ctx, Copied { sock, head }, ctx.arg(reason));
         }
         0
     }
@@ -184,10 +185,11 @@ mod programs {
     #[inline(always)]
     fn copied(ctx: &ProbeContext, work: impl FnOnce(Copied<'_>)) -> u32 {
         let sock = Sock::at(ctx.arg(0).unwrap_or(0));
+        let mut head = Head::place();
         if sock.is_tcp()
-            && let Some(head) = Head::of(sock)
+            && let Some(head) = Head::of(sock, &mut head)
         {
-            work(Copied { sock, head: &head });
+            work(Copied { sock, head });
         }
         0
     }

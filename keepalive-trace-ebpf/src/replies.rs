@@ -28,10 +28,11 @@ pub fn give_up(sock: Sock) {
 /// `tcp_ack`: an ACK came. Nobody waits for most: one lookup then is all that it costs.
 #[inline(always)]
 pub fn acked(sock: Sock) {
+    let mut head = Head::place();
     if take(sock)
-        && let Some(head) = Head::of(sock)
+        && let Some(head) = Head::of(sock, &mut head)
     {
-        emit_of(Copied { sock, head: &head }, |record| record.kind = kind::ACKED);
+        emit_of(Copied { sock, head }, |record| record.kind = kind::ACKED);
     }
 }
 

@@ -57,8 +57,9 @@ pub fn exit(ctx: &impl EbpfContext, ret: i32) {
 /// What is set before there is a connection is told with its opening.
 #[inline(always)]
 fn set(ctx: &impl EbpfContext, sock: Sock, keepalive: Option<bool>) {
-    let Some(head) = Head::of(sock) else { return };
-    let sk = Copied { sock, head: &head };
+    let mut head = Head::place();
+    let Some(head) = Head::of(sock, &mut head) else { return };
+    let sk = Copied { sock, head };
     if !head.state().is_some_and(|now| now != state::SYN_SENT && is_connection(now)) || !is_told(sk) {
         return;
     }

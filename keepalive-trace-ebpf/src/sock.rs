@@ -1,5 +1,7 @@
 //! The only place that reads kernel memory: typed getters over the offsets that BTF gave.
-use aya_ebpf::helpers::{bpf_jiffies64, bpf_probe_read_kernel};
+use core::{ffi::c_void, mem::MaybeUninit};
+
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_probe_read_kernel as read_kernel, generated::bpf_probe_read_kernel};
 use keepalive_trace_ebpf::{HEAD_BYTES, Record, has};
 
 use crate::{
@@ -53,7 +55,7 @@ pub const CGROUP_IS_DATA: u64 = 1;
 pub fn read<T>(base: u64, offset: u32) -> Option<T> {
     let offset = present(offset)?;
     // SAFETY: the helper checks the address itself and faults into an error.
-    unsafe { bpf_probe_read_kernel((base as usize + offset) as *const T) }.ok()
+    unsafe { read_kernel((base as usize + offset) as *const T) }.ok()
 }
 
 /// The port of a `struct sockaddr_in` or `sockaddr_in6` in the kernel, host order; 0 where it cannot be read.
@@ -111,9 +113,19 @@ impl Timer {
 pub struct Head([u64; HEAD_BYTES / 8]);
 
 impl Head {
+    /// Reads it into this place: returned by value, it would be on the stack twice.
     #[inline(always)]
-    pub fn of(sock: Sock) -> Option<Self> {
-        read(sock.0, 0).map(Self)
+    pub fn of(sock: Sock, place: &mut MaybeUninit<Self>) -> Option<&Self> {
+        // SAFETY: the helper fills exactly these bytes, and checks the other address itself.
+        let failed = unsafe { bpf_probe_read_kernel(place.as_mut_ptr().cast(), HEAD_BYTES as u32, sock.0 as *const c_void) };
+        // SAFETY: filled, where that did not fail.
+        (failed == 0).then(|| unsafe { place.assume_init_ref() })
+    }
+
+    /// A place for one.
+    #[inline(always)]
+    pub fn place() -> MaybeUninit<Self> {
+        MaybeUninit::uninit()
     }
 
     #[inline(always)]

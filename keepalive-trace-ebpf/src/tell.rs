@@ -49,7 +49,12 @@ pub fn sign(record: &mut Record, process: Option<(u32, [u64; 2])>) {
 #[inline(never)]
 pub fn birth<F: Fields>(sk: F, conn: &Conn) {
     let connects = conn.marks & mark::CONNECTS != 0;
-    if !connects && conn.marks & mark::ACCEPTED == 0 || connects && conn.established_ns == 0 {
+    if !connects && conn.marks & mark::ACCEPTED == 0 {
+        return;
+    }
+    // Both sides connected at once, or the hook was skipped, or it was never established.
+    let unseen = connects && conn.established_ns == 0;
+    if unseen && matches!(sk.state(), Some(state::SYN_SENT | state::SYN_RECV | state::CLOSE)) {
         return;
     }
     emit(|record| {
@@ -58,14 +63,18 @@ pub fn birth<F: Fields>(sk: F, conn: &Conn) {
         record.state = state::ESTABLISHED;
         if connects {
             record.kind = kind::CONNECTED;
-            handshake(record, conn);
+            if unseen {
+                sign_as(record, conn.opener, conn.opener_comm);
+            } else {
+                handshake(record, conn);
+            }
         } else {
             record.kind = kind::ACCEPTED;
             sign_as(record, conn.opener, conn.opener_comm);
         }
         record.flags &= !flag::DEAD;
         record.flags |= flag::LATE;
-        record.mono_ns = if connects { conn.established_ns } else { conn.began_ns };
+        record.mono_ns = if connects && !unseen { conn.established_ns } else { conn.began_ns };
     });
 }
 

@@ -36,12 +36,13 @@ pub fn enter(ctx: &impl EbpfContext, timer: u64) {
     // SAFETY: this CPU's own record, overwritten as a whole; any bytes make one.
     zeroed(unsafe { &mut *record.cast::<MaybeUninit<Record>>() });
     run.record.sk = sock.address();
-    let Some(head) = Head::of(sock) else { return };
-    if !filter::wanted(Copied { sock, head: &head }) {
+    let mut head = Head::place();
+    let Some(head) = Head::of(sock, &mut head) else { return };
+    if !filter::wanted(Copied { sock, head }) {
         return;
     }
     run.wanted = 1;
-    sock.describe(&head, &mut run.record);
+    sock.describe(head, &mut run.record);
     run.record.flags |= flag::IN_TIMER;
     run.jiffies = jiffies();
     run.owned = sock.owned().unwrap_or(0);
@@ -71,10 +72,11 @@ pub fn wakeup_enter(sock: Sock, mib: u32) {
     let Some(run) = current(sock) else { return };
     run.steps |= step::WAKEUP;
     run.mib = mib;
+    let mut head = Head::place();
     if run.wanted != 0
-        && let Some(head) = Head::of(sock)
+        && let Some(head) = Head::of(sock, &mut head)
     {
-        sock.describe(&head, &mut run.record);
+        sock.describe(head, &mut run.record);
     }
 }
 
@@ -135,8 +137,9 @@ pub fn exit(ctx: &impl EbpfContext) {
         return;
     }
     let sock = Sock::at(run.record.sk);
-    let Some(head) = Head::of(sock) else { return };
-    let sk = Copied { sock, head: &head };
+    let mut head = Head::place();
+    let Some(head) = Head::of(sock, &mut head) else { return };
+    let sk = Copied { sock, head };
     let probed = run.steps & step::WAKEUP != 0;
     if run.steps & step::DONE != 0 {
         run.record.kind = kind::TIMER;

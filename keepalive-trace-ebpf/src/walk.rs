@@ -43,12 +43,13 @@ pub fn sockets(step: &TcpStep) {
         return;
     }
     let sock = Sock::at(step.sk as u64);
-    let Some(head) = Head::of(sock) else { return };
+    let mut head = Head::place();
+    let Some(head) = Head::of(sock, &mut head) else { return };
     let listed = head.state().is_some_and(|state| config!(listed_states) & 1_u32.wrapping_shl(state.into()) != 0);
     if !listed {
         return;
     }
-    let sk = Copied { sock, head: &head };
+    let sk = Copied { sock, head };
     if !filter::wanted(sk) {
         return;
     }
@@ -56,7 +57,7 @@ pub fn sockets(step: &TcpStep) {
     // SAFETY: this CPU's own record; a program of this kind is never interrupted by itself.
     let record = unsafe { &mut *record };
     clear(record);
-    sock.describe(&head, record);
+    sock.describe(head, record);
     record.kind = kind::SNAPSHOT;
     sk.describe_left(record);
     sock.describe_timer(record);
@@ -77,8 +78,9 @@ pub fn holders(step: &TaskFileStep) {
 #[inline(always)]
 fn held(step: &TaskFileStep) -> Option<Held> {
     let sock = File::at(step.file as u64).sock()?;
-    let head = Head::of(sock)?;
-    let sk = Copied { sock, head: &head };
+    let mut head = Head::place();
+    let head = Head::of(sock, &mut head)?;
+    let sk = Copied { sock, head };
     if !sk.is_inet() || !sock.is_tcp() {
         return None;
     }

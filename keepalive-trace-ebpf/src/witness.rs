@@ -8,7 +8,7 @@ use keepalive_trace_ebpf::counter;
 
 use crate::{
     maps::{add, offset},
-    sock::{Head, Sock, read},
+    sock::{Sock, read},
 };
 
 /// A namespace's counter of probes on one CPU.
@@ -53,7 +53,7 @@ fn counted(sock: Sock, mib: u32) -> Option<(Key, u64)> {
     }
     // SAFETY: no arguments, no effect.
     let cpu = u64::from(unsafe { bpf_get_smp_processor_id() });
-    let net: u64 = Head::of(sock)?.get(offset!(net))?;
+    let net: u64 = read(sock.address(), offset!(net))?;
     let counters: u64 = read(net, offset!(net_statistics))?;
     let this_cpu: u64 = read(offsets.wrapping_add(cpu * 8), 0)?;
     let now = read(counters.wrapping_add(this_cpu).wrapping_add(u64::from(mib) * 8), 0)?;
