@@ -3,10 +3,11 @@
 //! `bench kernel` is about connections that come and go under this tracer and others, `bench flood` about the records that are lost,
 //! `bench idle` about recordings in which little happens, `bench sockets` about a listing of many connections, `bench http` about requests through nginx. `bench report FOLDER
 //! TRACER [TSHARK]` is about a recording of many events, on any machine. `bench sinks FORMAT PASSES` is the work that callgrind counts per
-//! event of text, JSON and recordings. The others are parts that this program gives to copies of itself.
+//! event of text, JSON and recordings, `bench churn FORMAT CONNECTIONS` the whole way of records. The others are parts that this program gives to copies of itself.
 #![expect(clippy::print_stdout, reason = "a benchmark reports to whoever started it")]
 
 mod beat;
+mod churn;
 mod cost;
 mod crowd;
 mod figure;
@@ -45,10 +46,11 @@ fn run() -> Result<()> {
             ensure!(fine, "a goal of memory was missed");
             Ok(())
         }
+        ["churn", format, connections] => churn::run(format, connections.parse()?),
         ["sinks", format, passes] => sinks::run(format, passes.parse()?),
         [report::WRITE, folder] => report::write(Path::new(folder)),
         [crowd::PART, place, pairs] => crowd::hold(place.parse()?, pairs.parse()?),
         [beat::BUSY, instructions] => beat::be_busy(instructions.parse()?),
-        _ => bail!("usage: bench kernel|flood|idle|sockets|http|report|sinks, not {words:?}"),
+        _ => bail!("usage: bench kernel|flood|idle|sockets|http|report|sinks|churn, not {words:?}"),
     }
 }
