@@ -13,8 +13,13 @@ impl Comm {
 
     /// Up to its NUL.
     pub fn bytes(&self) -> &[u8] {
-        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
-        &self.0[..end]
+        let nuls = u128::from_le_bytes(self.0).leading_zeros() / 8;
+        &self.0[..self.0.len() - nuls as usize]
+    }
+
+    /// With the NULs behind it.
+    pub fn padded(&self) -> &[u8; 16] {
+        &self.0
     }
 
     /// Of these bytes, if they are a name.
@@ -27,11 +32,14 @@ impl Comm {
 
 impl From<[u8; 16]> for Comm {
     /// What a longer name left behind the NUL is no part of the name: older kernels don't clear it.
-    fn from(mut bytes: [u8; 16]) -> Self {
-        if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
-            bytes[end..].fill(0);
-        }
-        Self(bytes)
+    #[inline]
+    fn from(bytes: [u8; 16]) -> Self {
+        const LOWEST: u128 = u128::MAX / 0xff;
+        let name = u128::from_le_bytes(bytes);
+        // The lowest bit that is set here is the uppermost one of the first NUL.
+        let nul = name.wrapping_sub(LOWEST) & !name & LOWEST << 7;
+        let behind = u128::MAX.checked_shl(nul.trailing_zeros() & !7).unwrap_or(0);
+        Self((name & !behind).to_le_bytes())
     }
 }
 
@@ -41,7 +49,7 @@ impl From<&str> for Comm {
         for (to, from) in bytes.iter_mut().zip(text.bytes().take(15)) {
             *to = from;
         }
-        Self(bytes)
+        Self::from(bytes)
     }
 }
 
@@ -105,6 +113,14 @@ mod tests {
         assert_eq!(Comm::from(*b"nginx\0garbage...").text(), "nginx");
         assert_eq!(Comm::from(*b"nginx\0garbage..."), Comm::from("nginx"));
         assert_eq!(Comm::from([0xff; 16]).text().chars().count(), 16);
+        for nul in 0..16 {
+            // A byte of 1 behind the NUL looks like another one to those who subtract.
+            let mut bytes = [0x80; 16];
+            bytes[nul..].fill(1);
+            bytes[nul] = 0;
+            assert_eq!(Comm::from(bytes).bytes(), &bytes[..nul]);
+            assert_eq!(Comm::from(bytes).padded()[nul..], [0; 16][nul..]);
+        }
         assert_eq!(Comm::from("a-name-that-is-much-too-long").text(), "a-name-that-is-");
     }
 

@@ -5,19 +5,56 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::harmless::append_escaped;
+use super::harmless::{append_escaped, is_plain_comm};
 use crate::model::{
     errno::Errno,
     owner::{Comm, Task},
     state::State,
 };
 
-/// Two decimal digits for each number below 100.
-const PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
-2021222324252627282930313233343536373839\
-4041424344454647484950515253545556575859\
-6061626364656667686970717273747576777879\
-8081828384858687888990919293949596979899";
+/// Two hexadecimal digits for each byte.
+const HEX: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut bytes = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        bytes[byte] = [DIGITS[byte / 16], DIGITS[byte % 16]];
+        byte += 1;
+    }
+    bytes
+};
+
+/// The first number with more than eight digits.
+const EIGHT: u64 = 100_000_000;
+/// The digit 0, eight times.
+const ZEROS: u64 = 0x3030_3030_3030_3030;
+
+/// The decimal digits of a number below 100,000,000, a byte each, the first one in the lowest byte.
+#[inline]
+fn eight_digits(number: u64) -> u64 {
+    // Halves of four digits each, then quarters of two, are divided side by side: by 100, then by 10.
+    let halves = (number / 10_000) | ((number % 10_000) << 32);
+    let hundreds = ((halves * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let quarters = hundreds | ((halves - hundreds * 100) << 16);
+    let tens = ((quarters * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | ((quarters - tens * 10) << 8)
+}
+
+/// Each octet of an address in decimal with a dot behind it, and how long that is.
+const OCTETS: [([u8; 4], usize); 256] = {
+    let mut octets = [([0; 4], 0); 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let [hundreds, tens, ones] = [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
+        octets[octet] = match octet {
+            ..10 => ([ones, b'.', 0, 0], 2),
+            10..100 => ([tens, ones, b'.', 0], 3),
+            _ => ([hundreds, tens, ones, b'.'], 4),
+        };
+        octet += 1;
+    }
+    octets
+};
 
 /// The append operations of a line of output.
 pub(super) trait Append {
@@ -69,7 +106,10 @@ impl Append for Vec<u8> {
 
     #[inline]
     fn number(&mut self, number: u64) {
-        self.padded(number, 1);
+        match number {
+            ..10 => self.push(b'0' + number as u8),
+            _ => self.padded(number, 1),
+        }
     }
 
     fn signed(&mut self, number: i64) {
@@ -80,34 +120,33 @@ impl Append for Vec<u8> {
     }
 
     fn padded(&mut self, number: u64, width: usize) {
-        // As many bytes are always copied as the longest number has, which takes no call, and what is too much is cut off.
-        const LONGEST: usize = 20;
-        let mut reversed = [b'0'; 2 * LONGEST];
-        let (mut at, mut left) = (LONGEST, number);
-        while left >= 10 {
-            let pair = (left % 100) as usize * 2;
-            left /= 100;
-            at -= 2;
-            reversed[at] = PAIRS[pair];
-            reversed[at + 1] = PAIRS[pair + 1];
+        // A fixed number of bytes is always copied, which takes no call, and what is too much is cut off.
+        let width = width.max(1);
+        if number < EIGHT && width <= 8 {
+            let digits = eight_digits(number);
+            let left_out = (digits.trailing_zeros() as usize / 8).min(8 - width);
+            let end = self.len() + 8 - left_out;
+            self.extend_from_slice(&((digits | ZEROS) >> (8 * left_out)).to_le_bytes());
+            return self.truncate(end);
         }
-        if left > 0 {
-            at -= 1;
-            reversed[at] = b'0' + left as u8;
+        let (upper, lower) = (number / EIGHT, number % EIGHT);
+        if upper < EIGHT && width <= 16 {
+            let (upper, lower) = (eight_digits(upper), eight_digits(lower));
+            // Of these there are at most eight zeros in front.
+            let left_out = (upper.trailing_zeros() as usize / 8).min(16 - width);
+            let digits = u128::from(upper | ZEROS) | u128::from(lower | ZEROS) << 64;
+            let end = self.len() + 16 - left_out;
+            self.extend_from_slice(&(digits >> (8 * left_out)).to_le_bytes());
+            return self.truncate(end);
         }
-        at = at.min(LONGEST.saturating_sub(width));
-        let end = self.len() + LONGEST - at;
-        if let Some(digits) = reversed[at..].first_chunk::<LONGEST>() {
-            self.extend_from_slice(digits);
-        }
-        self.truncate(end);
+        self.padded(upper, width.saturating_sub(8));
+        self.extend_from_slice(&(eight_digits(lower) | ZEROS).to_le_bytes());
     }
 
     fn hex(&mut self, number: u64) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 16];
-        for (place, digit) in text.iter_mut().enumerate() {
-            *digit = DIGITS[(number >> (60 - 4 * place)) as usize & 15];
+        for (digits, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+            digits.copy_from_slice(&HEX[usize::from(byte)]);
         }
         self.extend_from_slice(&text);
     }
@@ -129,12 +168,16 @@ impl Append for Vec<u8> {
     fn address(&mut self, address: IpAddr) {
         match address {
             IpAddr::V4(v4) => {
-                for (index, octet) in v4.octets().into_iter().enumerate() {
-                    if index > 0 {
-                        self.push(b'.');
-                    }
-                    self.number(octet.into());
+                let (mut text, mut end) = ([0; 16], 0);
+                for octet in v4.octets() {
+                    let (digits, length) = &OCTETS[usize::from(octet)];
+                    text[end..end + digits.len()].copy_from_slice(digits);
+                    end += length;
                 }
+                // Without the last dot. A fixed number of bytes is copied without a call.
+                let end = self.len() + end - 1;
+                self.extend_from_slice(&text);
+                self.truncate(end);
             }
             IpAddr::V6(v6) => self.display(&v6),
         }
@@ -185,6 +228,11 @@ impl Append for Vec<u8> {
     }
 
     fn comm(&mut self, comm: &Comm) {
+        if is_plain_comm(comm) {
+            let end = self.len() + comm.bytes().len();
+            self.extend_from_slice(comm.padded());
+            return self.truncate(end);
+        }
         // Bytes that are no UTF-8 are replaced.
         for chunk in comm.bytes().utf8_chunks() {
             self.escaped(chunk.valid());

@@ -8,6 +8,8 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
+use crate::model::owner::Comm;
+
 fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
@@ -23,6 +25,12 @@ fn is_plain(text: &str) -> bool {
 /// The same, in a string of JSON.
 fn is_plain_json(text: &str) -> bool {
     text.bytes().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\'))
+}
+
+/// The same, of a task's name, which is so in both; without its NULs.
+pub(super) fn is_plain_comm(comm: &Comm) -> bool {
+    let is_plain = |byte| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
+    comm.padded().iter().fold(true, |all, byte| all & (is_plain(*byte) | (*byte == 0)))
 }
 
 /// For people: what is harmful is written out.

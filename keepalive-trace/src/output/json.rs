@@ -30,11 +30,15 @@ pub(super) struct Json {
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC, from the start event.
     wall_offset_ns: i64,
     wall: WallClock,
+    /// The settings of the last connection, and their keys: nearly all connections of a host have the same.
+    settings: Option<Settings>,
+    members: Vec<u8>,
 }
 
 impl Default for Json {
     fn default() -> Self {
-        Self { wall_offset_ns: 0, wall: WallClock::new(Style::Rfc3339, TimeZone::UTC) }
+        let wall = WallClock::new(Style::Rfc3339, TimeZone::UTC);
+        Self { wall_offset_ns: 0, wall, settings: None, members: Vec::new() }
     }
 }
 
@@ -45,7 +49,7 @@ impl Format for Json {
         if let Body::Start(start) = body {
             self.wall_offset_ns = start.wall_offset_ns;
         }
-        let Self { wall_offset_ns, wall } = self;
+        let Self { wall_offset_ns, wall, settings: last, members } = self;
         // A write has its own time.
         let mono_ns = if let Body::Sysctl(write, _) = body { write.mono_ns } else { *mono_ns };
         let mut object = Object::begin(out);
@@ -75,7 +79,12 @@ impl Format for Json {
                     connection::connection(&mut object, connection);
                     connection::happening(&mut object, connection, body);
                     if let Some(settings) = &connection.settings {
-                        connection::settings(&mut object, settings);
+                        if *last != connection.settings {
+                            *last = connection.settings;
+                            members.clear();
+                            connection::settings(&mut Object::begin(members), settings);
+                        }
+                        object.members(members);
                     }
                 }
             }

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::{
     DIM, Format, Look, PLAIN, RED, YELLOW,
     append::Append as _,
-    columns::{cell, cell_or_dash},
+    columns::{cell, cell_or_dash, comm_cell},
     detail,
     report::{self, Clock},
     wall::{Style, WallClock},
@@ -90,7 +90,7 @@ impl Text {
         cell(out, 12, |out| self.time(event.mono_ns, out));
         let owner = connection.and_then(|connection| connection.owner).map(|owner| owner.task);
         cell_or_dash(out, 7, owner, |out, task| out.number(task.pid.into()));
-        cell_or_dash(out, 15, owner, |out, task| out.comm(&task.comm));
+        comm_cell(out, 15, owner.as_ref().map(|task| &task.comm));
         cell_or_dash(out, width, connection, |out, connection| out.endpoint(connection.local));
         cell_or_dash(out, width, connection, |out, connection| out.endpoint(connection.remote));
         cell(out, 8, |out| out.text(name));

@@ -21,6 +21,7 @@ pub(super) enum Style {
 pub(super) struct WallClock {
     style: Style,
     zone: TimeZone,
+    /// When the last second began.
     second: Option<i128>,
     text: Vec<u8>,
 }
@@ -34,10 +35,11 @@ impl WallClock {
     pub(super) fn append(&mut self, mono_ns: u64, wall_offset_ns: i64, out: &mut Vec<u8>) {
         // No sum of these is beyond the years that a timestamp has.
         let ns = i128::from(mono_ns) + i128::from(wall_offset_ns);
-        let (second, rest) = (ns.div_euclid(SECOND), ns.rem_euclid(SECOND) as u64);
-        if self.second != Some(second) {
-            self.renew(second);
-        }
+        let second = match self.second.filter(|second| (*second..second + SECOND).contains(&ns)) {
+            Some(second) => second,
+            None => self.renew(ns),
+        };
+        let rest = (ns - second) as u64;
         out.extend_from_slice(&self.text);
         match self.style {
             Style::Rfc3339 => {
@@ -48,15 +50,18 @@ impl WallClock {
         }
     }
 
-    fn renew(&mut self, second: i128) {
+    /// Begins the second in which this moment lies.
+    fn renew(&mut self, ns: i128) -> i128 {
+        let second = ns - ns.rem_euclid(SECOND);
         self.second = Some(second);
         self.text.clear();
-        let time = Timestamp::from_nanosecond(second * SECOND).unwrap_or_default();
+        let time = Timestamp::from_nanosecond(second).unwrap_or_default();
         // Writing to a Vec does not fail, and these formats are valid.
         let _ = match self.style {
             Style::Rfc3339 => write!(self.text, "{}.", time.strftime("%Y-%m-%dT%H:%M:%S")),
             Style::TimeOfDay => write!(self.text, "{}.", time.to_zoned(self.zone.clone()).strftime("%H:%M:%S")),
         };
+        second
     }
 }
 

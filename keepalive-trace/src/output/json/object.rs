@@ -1,7 +1,10 @@
 //! A JSON object, written key by key into a line. Nothing allocates once the line has grown.
 use crate::{
     model::owner::Comm,
-    output::{append::Append as _, harmless::append_json},
+    output::{
+        append::Append as _,
+        harmless::{append_json, is_plain_comm},
+    },
 };
 
 /// A key with all that stands around it, in one piece.
@@ -41,6 +44,11 @@ impl<'a> Object<'a> {
         self.out
     }
 
+    /// Keys with their values, as another object has them.
+    pub(super) fn members(&mut self, members: &[u8]) {
+        self.out.extend_from_slice(members);
+    }
+
     /// Appends a key that is known only now.
     pub(super) fn any_key(&mut self, key: &str) -> &mut Vec<u8> {
         for text in [",\"", key, "\":"] {
@@ -74,6 +82,9 @@ impl<'a> Object<'a> {
     #[inline(always)]
     pub(super) fn comm(&mut self, key: &'static str, comm: &Comm) {
         self.quoted(key, |out| {
+            if is_plain_comm(comm) {
+                return out.comm(comm);
+            }
             for chunk in comm.bytes().utf8_chunks() {
                 append_json(out, chunk.valid());
                 out.text(if chunk.invalid().is_empty() { "" } else { "\u{fffd}" });

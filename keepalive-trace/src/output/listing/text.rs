@@ -16,7 +16,7 @@ use crate::{
     output::{
         DIM, Look, PLAIN, YELLOW,
         append::Append as _,
-        columns::{cell, cell_or_dash},
+        columns::{cell, cell_or_dash, comm_cell},
         escape,
     },
 };
@@ -74,7 +74,7 @@ impl Format for Text {
         let (color, plain) = self.paint(if listens { DIM } else { "" });
         out.extend_from_slice(color.as_bytes());
         cell_or_dash(out, 7, owner, |out, task| out.number(task.pid.into()));
-        cell_or_dash(out, 15, owner, |out, task| out.comm(&task.comm));
+        comm_cell(out, 15, owner.as_ref().map(|task| &task.comm));
         cell(out, width, |out| out.endpoint(socket.local));
         cell(out, width, |out| if listens { out.push(b'-') } else { out.endpoint(socket.remote) });
         cell(out, 11, |out| out.state(socket.state));
