@@ -109,23 +109,15 @@ impl Reader {
         })
     }
 
+    // Inlined, it would take all registers, and be moved through them in pieces.
+    #[inline(never)]
     fn what(&self, record: &Record) -> Option<What> {
-        let next_ms = known(record, has::NEXT, self.ms(record.next.into()));
-        let late_ms = known(record, has::LATE, self.ms(record.late.into()));
-        let deadline = record.jiffies.wrapping_add_signed(record.late.wrapping_neg());
-        let rounding = i64::try_from(wheel::rounding(deadline, record.level)).unwrap_or(i64::MAX);
-        let wheel_ms = late_ms.and(known(record, has::LEVEL | has::CLOCKS, self.ms(rounding)));
+        if matches!(record.kind, kind::PROBE | kind::TIMER) {
+            return self.run(record);
+        }
         let since_us = known(record, has::SINCE, record.since_ns / 1000);
         let by = known(record, has::TASK, Task { pid: record.task_pid, comm: comm(record.task_comm) });
         Some(match record.kind {
-            kind::PROBE => What::Probe(Probe {
-                n: known(record, has::CLOCKS, u32::from(record.probes_out) + 1),
-                result: known(record, has::RET, ProbeResult::of(record.ret)),
-                next_ms,
-                late_ms,
-                wheel_ms,
-            }),
-            kind::TIMER => What::Timer(Timer { outcome: timer_outcome(record.outcome)?, next_ms, late_ms, wheel_ms }),
             kind::RESET => What::Reset(self.reset(record, by)),
             kind::SNAPSHOT => What::Snapshot,
             kind::CONNECTED => What::Connected { connect_us: since_us, opener: by, late: record.flags & flag::LATE != 0 },
@@ -139,6 +131,26 @@ impl Reader {
         })
     }
 
+    /// What a run of the timer did.
+    #[inline(never)]
+    fn run(&self, record: &Record) -> Option<What> {
+        let next_ms = known(record, has::NEXT, self.ms(record.next.into()));
+        let late_ms = known(record, has::LATE, self.ms(record.late.into()));
+        let deadline = record.jiffies.wrapping_add_signed(record.late.wrapping_neg());
+        let rounding = i64::try_from(wheel::rounding(deadline, record.level)).unwrap_or(i64::MAX);
+        let wheel_ms = late_ms.and(known(record, has::LEVEL | has::CLOCKS, self.ms(rounding)));
+        if record.kind == kind::TIMER {
+            return Some(What::Timer(Timer { outcome: timer_outcome(record.outcome)?, next_ms, late_ms, wheel_ms }));
+        }
+        Some(What::Probe(Probe {
+            n: known(record, has::CLOCKS, u32::from(record.probes_out) + 1),
+            result: known(record, has::RET, ProbeResult::of(record.ret)),
+            next_ms,
+            late_ms,
+            wheel_ms,
+        }))
+    }
+
     fn reset(&self, record: &Record, task: Option<Task>) -> Reset {
         let in_timer = record.flags & flag::IN_TIMER != 0;
         let orphan = record.flags & flag::DEAD != 0;
@@ -150,6 +162,7 @@ impl Reader {
         }
     }
 
+    #[inline(never)]
     fn settings(&self, record: &Record) -> Option<Settings> {
         known(record, has::SETTINGS, ())?;
         known(record, has::SYSCTL, ())?;
@@ -223,9 +236,16 @@ fn known<T>(record: &Record, bit: u32, value: T) -> Option<T> {
 
 /// IPv4-mapped addresses are shown as IPv4.
 pub(super) fn address(words: [u64; 2], port: u16) -> SocketAddr {
-    let octets: [u8; 16] = zerocopy::transmute!(words);
-    let address = Ipv6Addr::from(octets);
-    SocketAddr::new(address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4), port)
+    const MAPPED: [u8; 4] = [0, 0, 0xff, 0xff];
+    let [prefix, rest] = words;
+    let [mapped, v4]: [[u8; 4]; 2] = zerocopy::transmute!(rest);
+    let address = if prefix == 0 && mapped == MAPPED {
+        IpAddr::V4(v4.into())
+    } else {
+        let octets: [u8; 16] = zerocopy::transmute!(words);
+        IpAddr::V6(Ipv6Addr::from(octets))
+    };
+    SocketAddr::new(address, port)
 }
 
 fn timer_outcome(number: u8) -> Option<Outcome> {

@@ -400,9 +400,10 @@ impl Stream {
 
     fn hand_over(&mut self, sink: &mut impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {
         let mut flow = Flow::More;
-        for event in self.events.drain(..) {
-            flow = sink(&event)?;
+        for event in &self.events {
+            flow = sink(event)?;
         }
+        self.events.clear();
         Ok(flow)
     }
 

@@ -105,11 +105,12 @@ struct Endpoint {
 
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
-        let octets = match address.ip() {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-            IpAddr::V6(v6) => v6.octets(),
+        const MAPPED: u128 = 0xffff << 32;
+        let number = match address.ip() {
+            IpAddr::V4(v4) => MAPPED | u128::from(v4.to_bits()),
+            IpAddr::V6(v6) => v6.to_bits(),
         };
-        Self { address: octets, port: address.port() }
+        Self { address: number.to_be_bytes(), port: address.port() }
     }
 }
 

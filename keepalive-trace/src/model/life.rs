@@ -177,7 +177,14 @@ impl Life {
     }
 
     /// The end, judged from all that was seen.
-    pub fn end(&self, closed: &Closed, socket: &Socket, peer_us: Option<u32>, history: &History, at_ns: u64) -> End {
+    pub fn end(
+        &self,
+        closed: &Closed,
+        socket: &Socket,
+        peer_us: impl FnOnce() -> Option<u32>,
+        history: &History,
+        at_ns: u64,
+    ) -> End {
         let mut signs = self.seen_signs().cloned().unwrap_or_default();
         let pending = history.tally.pending;
         // A RST whose own record is missing shows in the error, and which probe it answers in what is still out.
@@ -200,13 +207,15 @@ impl Life {
         };
         let verdict = judge::judge(&evidence);
         let mut why = judge::why(verdict, &evidence);
-        let around = Around { verdict, settings: history.settings(), connect_us: history.connect_us(), peer_us, at_ns };
-        let exchange = self.exchange();
-        if let Some(half) = exchange.and_then(|exchange| exchange.why(&around)) {
-            why += "; ";
-            why += &half;
-        }
-        let http = exchange.and_then(|exchange| exchange.end(&around)).map(Box::new);
+        let http = self.exchange().and_then(|exchange| {
+            let (settings, connect_us) = (history.settings(), history.connect_us());
+            let around = Around { verdict, settings, connect_us, peer_us: peer_us(), at_ns };
+            if let Some(half) = exchange.why(&around) {
+                why += "; ";
+                why += &half;
+            }
+            exchange.end(&around).map(Box::new)
+        });
         End {
             verdict,
             errno: closed.errno.filter(|_| !socket.orphan),

@@ -20,7 +20,7 @@ mod handshakes;
 mod lost;
 mod sysctls;
 
-use connection::{connection, opened, remembered, used};
+use connection::{connection, opened, remembered, used, used_first};
 use early::Early;
 pub use early::Whose;
 use handshakes::Handshakes;
@@ -275,7 +275,7 @@ impl Tracker {
         };
         let mut first = socket.connection(ConnId(spread(spread(socket.address) ^ mono_ns)), owner);
         let held = holders_of(&self.expected, socket.address);
-        first.owner = chosen(&self.wanted, held, used(&History::begin(&first, *mono_ns))).or(first.owner);
+        first.owner = chosen(&self.wanted, held, used_first(&first)).or(first.owner);
         // One that has no more time to wait is judged before it is forgotten.
         if let Some(slot) = self.table.next_to_go() {
             self.settle_slot(slot, out);
@@ -301,8 +301,7 @@ impl Tracker {
     /// does for whoever has only the events.
     fn introduce(&mut self, slot: Slot, at_ns: u64, socket: &Socket, out: &mut Vec<Event>) {
         let Entry { history, told, .. } = self.table.get_mut(slot);
-        let wanted = self.wanted.wants(history.owner().as_ref().map(|owner| &owner.task));
-        if *told || !wanted || history.verdict.is_some() {
+        if *told || history.verdict.is_some() || !self.wanted.wants(history.owner().as_ref().map(|owner| &owner.task)) {
             return;
         }
         let known = Open { how: history.how, connect_us: history.connect_us().map(u64::from) };
@@ -357,9 +356,10 @@ impl Tracker {
             return;
         }
         self.introduce(slot, at_ns, socket, out);
-        let peer_us = self.handshakes.would_take(socket.netns, socket.remote.ip());
-        let entry = self.table.get(slot);
+        let Self { table, handshakes, .. } = self;
+        let entry = table.get(slot);
         let at_ns = entry.history.last_ns.max(at_ns);
+        let peer_us = || handshakes.would_take(socket.netns, socket.remote.ip());
         let mut end = entry.life.end(closed, socket, peer_us, &entry.history, at_ns);
         if entry.stale.any() {
             end.armed_before_sysctl = true;
@@ -377,10 +377,11 @@ impl Tracker {
     fn tell(&mut self, slot: Slot, at_ns: u64, socket: &Socket, body: impl FnOnce(Connection) -> Body, out: &mut Vec<Event>) {
         let entry = self.table.get_mut(slot);
         let cgroup = self.cgroups.name(entry.cgroup).cloned();
-        let event = Event { mono_ns: at_ns, body: body(connection(socket, &entry.history, cgroup)) };
-        entry.history.apply(&event);
-        if entry.told {
-            out.push(event);
+        // An event is large: it is made where it stays.
+        out.push(Event { mono_ns: at_ns, body: body(connection(socket, &entry.history, cgroup)) });
+        out.last().into_iter().for_each(|event| entry.history.apply(event));
+        if !entry.told {
+            out.pop();
         }
     }
 

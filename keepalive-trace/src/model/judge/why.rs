@@ -61,15 +61,15 @@ fn known(verdict: Verdict, evidence: &Evidence<'_>) -> String {
         Verdict::LocalAbort => local_abort(evidence),
         Verdict::PeerClose => {
             let cut = if signs.peer_reset.is_some() { "; its RST cut the goodbye short" } else { "" };
-            format!("the peer closed first, with FIN, then {}{cut}", closer(closed.by))
+            around_closer("the peer closed first, with FIN, then ", closed.by, cut)
         }
         Verdict::LocalClose => {
             let cut = if signs.peer_reset.is_some() || closed.errno.is_some() {
-                "; the peer answered with RST, or with data that nobody reads any more"
+                " first, with FIN; the peer answered with RST, or with data that nobody reads any more"
             } else {
-                ""
+                " first, with FIN"
             };
-            format!("{} first, with FIN{cut}", closer(closed.by))
+            around_closer("", closed.by, cut)
         }
         Verdict::Unknown => unknown(evidence),
     }
@@ -199,16 +199,19 @@ fn idle(evidence: &Evidence<'_>) -> String {
 }
 
 fn named(task: Task) -> String {
-    format!("{}[{}]", task.comm, task.pid)
-}
-
-fn somebody(task: Option<Task>) -> String {
-    task.map_or_else(|| "this side".to_owned(), named)
+    [&task.comm.text(), "[", itoa::Buffer::new().format(task.pid), "]"].concat()
 }
 
 /// `nginx[812] closed`
 fn closer(task: Option<Task>) -> String {
-    format!("{} closed", somebody(task))
+    around_closer("", task, "")
+}
+
+/// The same, and what stands around it.
+fn around_closer(before: &str, task: Option<Task>, after: &str) -> String {
+    let Some(Task { comm, pid }) = task else { return [before, "this side closed", after].concat() };
+    // Every end that is told has one of these, and formatting costs more than all else of it.
+    [before, &comm.text(), "[", itoa::Buffer::new().format(pid), "] closed", after].concat()
 }
 
 fn closed_by(what: &str, task: Option<Task>) -> String {

@@ -27,6 +27,16 @@ pub(super) fn used(history: &History) -> Use {
     }
 }
 
+/// The same of a connection that begins.
+pub(super) fn used_first(first: &Connection) -> Use {
+    Use {
+        netns: first.netns,
+        local_port: first.local.port(),
+        remote_port: first.remote.port(),
+        opener: first.owner.map(|owner| owner.task.pid),
+    }
+}
+
 /// The connection at an event. What this sighting leaves out is as it was before.
 pub(super) fn connection(socket: &Socket, history: &History, cgroup: Option<Arc<str>>) -> Connection {
     let seen = socket.connection(history.id, history.owner());
