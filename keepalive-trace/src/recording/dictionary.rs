@@ -140,6 +140,18 @@ impl<W: Word> WordsBuilder<W> {
         let Self { rows: Fixed { values, valid }, places, keys, .. } = self;
         keys.clear();
         let mut is_whole = true;
+        if !valid.may_have(rows) {
+            keys.resize(rows.len(), 0);
+            return true;
+        }
+        if valid.are_all(rows) {
+            keys.extend(values[rows.clone()].iter().map(|number| {
+                let place = places[usize::from(*number)];
+                is_whole &= place != NOWHERE;
+                place
+            }));
+            return is_whole;
+        }
         keys.extend(rows.clone().map(|row| {
             if !valid.has(row) {
                 return 0;

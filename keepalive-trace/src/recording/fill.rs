@@ -7,12 +7,20 @@ use super::encode::Encoder;
 
 /// A bit for each row; those behind the end are 0.
 #[derive(Debug, Default)]
-pub(super) struct Bits(Vec<u8>);
+pub(super) struct Bits {
+    /// As long as no row was left out, there are no bytes: all rows before this one are set.
+    all: usize,
+    bytes: Vec<u8>,
+}
 
 impl Bits {
     #[inline(always)]
     pub(super) fn set(&mut self, row: usize) {
-        match self.0.get_mut(row / 8) {
+        if self.bytes.is_empty() && self.all == row {
+            self.all += 1;
+            return;
+        }
+        match self.bytes.get_mut(row / 8) {
             Some(byte) => *byte |= 1 << (row % 8),
             None => self.grow(row),
         }
@@ -20,8 +28,18 @@ impl Bits {
 
     #[inline(never)]
     fn grow(&mut self, row: usize) {
-        self.0.resize(row / 8, 0);
-        self.0.push(1 << (row % 8));
+        if self.bytes.is_empty() {
+            self.bytes.resize(self.all / 8, u8::MAX);
+            self.bytes.push((1 << (self.all % 8)) - 1);
+            self.all = 0;
+        }
+        self.bytes.resize(self.bytes.len().max(row / 8 + 1), 0);
+        self.bytes[row / 8] |= 1 << (row % 8);
+    }
+
+    /// Whether all of these rows are set, as far as that is known without a look at each.
+    pub(super) fn are_all(&self, rows: &Range<usize>) -> bool {
+        rows.end <= self.all
     }
 
     #[inline]
@@ -31,13 +49,17 @@ impl Bits {
 
     /// False only where none of these rows is set.
     pub(super) fn may_have(&self, rows: &Range<usize>) -> bool {
-        let bytes = (rows.start / 8).min(self.0.len())..rows.end.div_ceil(8).min(self.0.len());
-        self.0[bytes].iter().any(|byte| *byte != 0)
+        let bytes = (rows.start / 8).min(self.bytes.len())..rows.end.div_ceil(8).min(self.bytes.len());
+        rows.start < self.all || self.bytes[bytes].iter().any(|byte| *byte != 0)
     }
 
     #[inline]
     fn byte(&self, byte: usize) -> u8 {
-        self.0.get(byte).copied().unwrap_or(0)
+        match self.all.saturating_sub(byte * 8) {
+            0 => self.bytes.get(byte).copied().unwrap_or(0),
+            more @ 1..8 => (1 << more) - 1,
+            8.. => u8::MAX,
+        }
     }
 
     /// Copies the bits of some rows, from the first bit on.
@@ -46,8 +68,7 @@ impl Bits {
         let (from, shift) = (rows.start / 8, rows.start % 8);
         let bytes = rows.len().div_ceil(8);
         if shift == 0 {
-            to.extend_from_slice(&self.0[from.min(self.0.len())..(from + bytes).min(self.0.len())]);
-            to.resize(bytes, 0);
+            to.extend((from..from + bytes).map(|at| self.byte(at)));
         } else {
             to.extend((from..from + bytes).map(|at| self.byte(at) >> shift | self.byte(at + 1) << (8 - shift)));
         }
@@ -58,7 +79,7 @@ impl Bits {
 
     /// Puts the bits of some rows into the encoder's scratch; how many of them are set.
     fn take(&self, rows: &Range<usize>, encoder: &mut Encoder) -> usize {
-        if self.0.len() * 8 <= rows.start {
+        if self.all.max(self.bytes.len() * 8) <= rows.start {
             return 0;
         }
         self.copy(rows, &mut encoder.scratch);
@@ -66,7 +87,8 @@ impl Bits {
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.all = 0;
+        self.bytes.clear();
     }
 
     pub(super) fn buffer(&self, rows: usize) -> BooleanBuffer {
@@ -82,7 +104,7 @@ impl Bits {
 
 /// Begins a column with its first buffer, which says what rows hold something; how many do.
 pub(super) fn begin(valid: &Bits, rows: &Range<usize>, encoder: &mut Encoder) -> usize {
-    let set = valid.take(rows, encoder);
+    let set = if valid.are_all(rows) { rows.len() } else { valid.take(rows, encoder) };
     encoder.column(rows.len(), rows.len() - set);
     if set == rows.len() {
         encoder.buffer(&[]);
@@ -230,11 +252,20 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn some_rows_have_their_own_bits(set in prop::collection::btree_set(0..100_usize, 0..60), from in 0..120_usize, long in 0..50) {
+        fn some_rows_have_their_own_bits(
+            some in prop::collection::btree_set(0..100_usize, 0..60),
+            all in 0..100_usize,
+            from in 0..120_usize,
+            long in 0..50,
+        ) {
             let mut bits = Bits::default();
+            // As it is with columns: the first rows all have something.
+            let set: std::collections::BTreeSet<usize> = some.into_iter().chain(0..all).collect();
             set.iter().for_each(|row| bits.set(*row));
             let (rows, mut copied) = (from..from + long as usize, Vec::new());
             bits.copy(&rows, &mut copied);
+            prop_assert!(!bits.are_all(&rows) || rows.clone().all(|row| set.contains(&row)));
+            prop_assert!(bits.may_have(&rows) || rows.clone().all(|row| !set.contains(&row)));
             prop_assert_eq!(copied.len(), rows.len().div_ceil(8));
             for at in 0..copied.len() * 8 {
                 let expected = at < rows.len() && bits.has(from + at);
