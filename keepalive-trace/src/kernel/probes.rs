@@ -14,7 +14,7 @@ use aya_log::EbpfLogger;
 use keepalive_trace_ebpf::Config;
 use nix::{
     errno::Errno,
-    sys::resource::{RLIM_INFINITY, Resource, setrlimit},
+    sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
 };
 use zerocopy::IntoBytes as _;
 
@@ -131,7 +131,7 @@ impl Probes {
     /// # Errors
     /// One sentence: what the kernel refused, and the way out.
     pub fn start(choice: Option<Attach>, options: &Options<'_>) -> Result<Self> {
-        match choice {
+        let started = match choice {
             Some(attach) => Self::attach(attach, options),
             None if has_kprobes() => Self::attach(Attach::Kprobe, options).or_else(|error| {
                 if !are_kept_from_us(&error) {
@@ -141,7 +141,9 @@ impl Probes {
                 Self::attach(Attach::Fentry, options)
             }),
             None => Self::attach(Attach::Fentry, options).context("this kernel has no kprobes, and fentry failed too"),
-        }
+        };
+        give_back();
+        started
     }
 
     /// Loads what walks through the kernel's lists, and hooks nothing.
@@ -170,7 +172,11 @@ impl Probes {
             listed_states: options.listed.iter().fold(0, |bits, state| bits | 1_u32.wrapping_shl(state.0.into())),
         };
         let log_level = if options.log { LOG_DEBUG } else { LOG_OFF };
-        let mut loader = EbpfLoader::new();
+        let mut loader = loader();
+        if !options.quiet {
+            // Every end makes a record: none is counted.
+            loader.map_max_entries("ENDS", 1);
+        }
         if !hooked {
             // Where nothing is hooked, nothing is remembered either.
             TABLES.iter().for_each(|table| _ = loader.map_max_entries(table, 1));
@@ -354,6 +360,29 @@ impl Probes {
     /// When the log's map is missing.
     pub fn logger(&mut self) -> Result<EbpfLogger<&'static dyn log::Log>> {
         EbpfLogger::init(&mut self.ebpf).context("cannot read the kernel side's log")
+    }
+}
+
+/// A loader without the kernel's types. `EbpfLoader::new` always reads and parses all of them, even where `btf(None)` discards them
+/// next: half of this process's own work at start, and half of its peak of memory. It does without where it can't open their file,
+/// which takes a descriptor.
+fn loader<'a>() -> EbpfLoader<'a> {
+    let Ok((files, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return EbpfLoader::new() };
+    let closed = setrlimit(Resource::RLIMIT_NOFILE, 0, most);
+    let loader = EbpfLoader::new();
+    if closed.is_ok() {
+        // Back to what it was: no privilege can be lacking.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, files, most);
+    }
+    loader
+}
+
+/// Returns to the kernel the memory that only the start needed: the allocator keeps it otherwise.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number, and leaves memory alone that is in use.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
