@@ -137,6 +137,40 @@ impl<'a> Type<'a> {
     }
 }
 
+/// The beginnings of names, as bits of a hash: nearly all of a hundred thousand others are told apart at a glance.
+struct Beginnings([u64; Self::WORDS]);
+
+impl Beginnings {
+    const BITS: u32 = 10;
+    const WORDS: usize = (1 << Self::BITS) / u64::BITS as usize;
+
+    fn of(names: &[&str]) -> Self {
+        let mut bits = Self([0; Self::WORDS]);
+        for name in names {
+            let (word, bit) = Self::place(&[name.as_bytes(), &[0; 4]].concat());
+            bits.0[word] |= bit;
+        }
+        bits
+    }
+
+    fn has(&self, name: Name<'_>) -> bool {
+        let (word, bit) = Self::place(name.0);
+        self.0[word] & bit != 0
+    }
+
+    /// Of the first four bytes, or those before the NUL. The last names of all may be shorter than four.
+    fn place(name: &[u8]) -> (usize, u64) {
+        let first = name
+            .first_chunk()
+            .map_or_else(|| name.iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte)), |four| u32::from_le_bytes(*four));
+        // The lowest bit that is set here is the highest of the first byte that is 0.
+        let nul = first.wrapping_sub(0x0101_0101) & !first & 0x8080_8080;
+        let first = if nul == 0 { first } else { first & ((1 << (nul.trailing_zeros() & !7)) - 1) };
+        let hash = first.wrapping_mul(0x9e37_79b1) >> (u32::BITS - Self::BITS);
+        (hash as usize / u64::BITS as usize, 1 << (hash % u64::BITS))
+    }
+}
+
 /// All types of one BTF.
 pub struct Btf<'a> {
     types: &'a [u8],
@@ -165,13 +199,14 @@ impl<'a> Btf<'a> {
         }
         // Real ones have 25 bytes a type: never too small by much, and it does not grow by doubling.
         let mut btf = Self { types, strings, layout, starts: Vec::with_capacity(types.len() / 24), wanted: Vec::new() };
+        let beginnings = Beginnings::of(wanted);
         let mut start = 0;
         while start < types.len() {
             let id = btf.starts.len() as u32 + 1;
             let (ty, end) = btf.read(id, start)?;
             btf.starts.push(start as u32);
             let is_looked_up = matches!(ty.kind, kind::STRUCT | kind::FUNC | kind::ENUM | kind::TYPEDEF);
-            if is_looked_up && wanted.iter().any(|name| ty.name.is(name)) {
+            if is_looked_up && beginnings.has(ty.name) && wanted.iter().any(|name| ty.name.is(name)) {
                 btf.wanted.push(id);
             }
             start = end;

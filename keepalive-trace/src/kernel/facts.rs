@@ -2,7 +2,11 @@
 use std::{
     fs::{self, File},
     io::{self, BufRead as _, BufReader},
+    ops::Deref,
+    os::fd::AsRawFd as _,
     path::Path,
+    ptr::{self, NonNull},
+    slice,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -78,12 +82,51 @@ pub fn sysctls() -> Option<Sysctls> {
 }
 
 /// The running kernel's BTF.
+pub struct BtfFile(Bytes);
+
+enum Bytes {
+    /// The kernel's own memory, where it shows that (Linux 6.16): nothing is copied.
+    Mapped(NonNull<u8>, usize),
+    Read(Vec<u8>),
+}
+
+impl Deref for BtfFile {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            // SAFETY: mapped to that length until this is dropped; the kernel's types never change.
+            Bytes::Mapped(start, len) => unsafe { slice::from_raw_parts(start.as_ptr(), *len) },
+            Bytes::Read(bytes) => bytes,
+        }
+    }
+}
+
+impl Drop for BtfFile {
+    fn drop(&mut self) {
+        if let Bytes::Mapped(start, len) = self.0 {
+            // SAFETY: mapped to that length, and nobody borrows it any more.
+            unsafe { libc::munmap(start.as_ptr().cast(), len) };
+        }
+    }
+}
+
+/// Maps a file that never changes; `None` where it can't be mapped.
+fn mapped(file: &File) -> Option<Bytes> {
+    let len = usize::try_from(file.metadata().ok()?.len()).ok()?;
+    // SAFETY: a new mapping, wherever there is room.
+    let start = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0) };
+    (start != libc::MAP_FAILED).then(|| NonNull::new(start.cast())).flatten().map(|start| Bytes::Mapped(start, len))
+}
+
+/// Maps or reads the running kernel's BTF.
 ///
 /// # Errors
 /// Where there is none, with what a kernel needs to have it.
-pub fn btf() -> Result<Vec<u8>> {
-    match fs::read(BTF) {
-        Ok(bytes) => Ok(bytes),
+pub fn btf() -> Result<BtfFile> {
+    let read = || fs::read(BTF).map(Bytes::Read);
+    match File::open(BTF).and_then(|file| mapped(&file).map_or_else(read, Ok)) {
+        Ok(bytes) => Ok(BtfFile(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             bail!(
                 "{BTF} is missing: this kernel was built without CONFIG_DEBUG_INFO_BTF=y, which the probes need to find their way"
