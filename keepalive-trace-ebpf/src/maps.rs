@@ -124,7 +124,7 @@ pub static CGROUP_ENDS: PerCpuArray<[CgroupEnds; 1 << CGROUP_SLOTS_BITS]> = PerC
 
 /// The same of all other cgroups, by [`EndKey`].
 #[map]
-pub static ENDS: PerCpuHashMap<EndKey, u64> = PerCpuHashMap::with_max_entries(4096, 0);
+pub static ENDS: PerCpuHashMap<EndKey, u64> = PerCpuHashMap::with_max_entries(1024, 0);
 
 /// Not 0 once a keepalive sysctl was written: from then on runs of timers are told, since they may follow it.
 #[map]
