@@ -272,9 +272,10 @@ pub struct KernelArgs {
     /// How to hook the kernel's functions; auto: kprobes, and fentry where the kernel has none
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub attach: AttachChoice,
-    /// Bytes of the ring buffer between kernel and tool: a power of two, 4096 at least
-    #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = ring_bytes)]
-    pub buffer: u32,
+    /// Bytes of the ring buffer between kernel and tool: a power of two, 4096 at least; default: 4194304, or 16777216
+    /// with --all, --http or a filter by owner, where every connection makes events
+    #[arg(long, value_name = "BYTES", value_parser = ring_bytes)]
+    pub buffer: Option<u32>,
     /// Say more on standard error; twice: also what the kernel side logs
     #[arg(short = 'v', long, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -320,6 +321,11 @@ impl From<Color> for Colors {
 }
 
 impl KernelArgs {
+    /// Bytes of the ring, where connections make events only when something happens on them, or always.
+    pub fn ring_bytes(&self, quiet: bool) -> u32 {
+        self.buffer.unwrap_or(if quiet { 4 << 20 } else { 16 << 20 })
+    }
+
     /// The way to attach; none: whichever works.
     pub fn attach(&self) -> Option<Attach> {
         match self.attach {

@@ -11,7 +11,7 @@ use crate::{
 
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     output::log_to_stderr(args.kernel.verbose);
-    let report = check::run(args.kernel.attach(), args.kernel.buffer);
+    let report = check::run(args.kernel.attach(), args.kernel.ring_bytes(false));
     let head = format!("keepalive-trace {} on Linux {}", env!("CARGO_PKG_VERSION"), facts::kernel_release());
     let needs =
         report.findings.iter().map(|check::Finding { need, state, detail }| format!("{:<8} {need:<12} {detail}", state.name()));
