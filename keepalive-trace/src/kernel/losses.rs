@@ -105,7 +105,8 @@ impl Losses {
         }
         let unpaired = self.counter(counter::UNPAIRED)?.saturating_sub(self.unpaired_at_start);
         let unfinished = self.counter(counter::UNFINISHED)?.saturating_sub(self.unfinished_at_start);
-        let missed: u64 = self.missed().filter(|(name, _)| !is_made_up_for(name)).map(|(_, missed)| missed).sum();
+        let missed: u64 =
+            self.fdinfo.iter().filter(|(name, _)| !is_made_up_for(name)).filter_map(missed_of).map(|(_, missed)| missed).sum();
         let unseen = u64::try_from(self.unseen()? - self.unseen_at_start).unwrap_or(0);
         // The kernel's own count of probes knows no programs.
         let probes = self.counter(counter::UNSEEN_PROBES)?;
@@ -122,7 +123,7 @@ impl Losses {
 
     /// How many runs of each program the kernel says that it skipped.
     pub fn missed(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.fdinfo.iter().filter_map(|(name, path)| Some((name.as_str(), misses(&fs::read_to_string(path).ok()?)?)))
+        self.fdinfo.iter().filter_map(missed_of)
     }
 
     /// Calls of the hooked functions that our programs did not see. The calls are read first: a call that comes between then
@@ -175,6 +176,11 @@ fn is_made_up_for(program: &str) -> bool {
         "receive_reset",
     ];
     MADE_UP_FOR.iter().any(|name| program.starts_with(name))
+}
+
+/// How many runs of a program the kernel says that it skipped, with the program's name.
+fn missed_of((name, path): &(String, String)) -> Option<(&str, u64)> {
+    Some((name, misses(&fs::read_to_string(path).ok()?)?))
 }
 
 /// `recursion_misses` of a program's fdinfo: since 5.12.

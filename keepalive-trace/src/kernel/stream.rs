@@ -42,8 +42,11 @@ const AWAKE: Duration = Duration::from_nanos(2 * WAKE_NS);
 /// So long after something came, what was lost with it is looked up...
 const LOSSES: Duration = Duration::from_secs(1);
 
-/// ...and this often while nothing comes.
+/// ...and while nothing comes after this pause, and each time after twice as long...
 const IDLE_LOSSES: Duration = Duration::from_secs(8);
+
+/// ...up to this.
+const MOST_IDLE_LOSSES: Duration = Duration::from_secs(64);
 
 /// How many records are taken out of the ring at a time.
 const BATCH: usize = 1024;
@@ -69,6 +72,8 @@ pub struct Stream {
     owners: Owners,
     awake_until: Instant,
     next_losses: Instant,
+    /// How long after that losses are looked up again, unless something comes.
+    idle_losses: Duration,
     records: u64,
     batch: Vec<Seen>,
     /// What counting the connections that follow a sysctl may cost.
@@ -99,6 +104,7 @@ impl Stream {
             owners: Owners::default(),
             awake_until: Instant::now() + AWAKE,
             next_losses: Instant::now() + LOSSES,
+            idle_losses: IDLE_LOSSES,
             records: 0,
             batch: Vec::with_capacity(BATCH),
             pace: Pace::default(),
@@ -173,7 +179,7 @@ impl Stream {
     }
 
     /// Hands over what is in the ring, until `sink` has had enough; also what was lost: a second after
-    /// whatever came, and within eight where nothing comes.
+    /// whatever came, and within a minute where nothing comes.
     ///
     /// # Errors
     /// When the kernel's lists or counters can't be read, or `sink` fails.
@@ -204,7 +210,8 @@ impl Stream {
         if Instant::now() < self.next_losses {
             return Ok(Flow::More);
         }
-        self.next_losses = Instant::now() + IDLE_LOSSES;
+        self.next_losses = Instant::now() + self.idle_losses;
+        self.idle_losses = MOST_IDLE_LOSSES.min(2 * self.idle_losses);
         if self.tell_ends(&mut sink)? == Flow::Enough {
             return Ok(Flow::Enough);
         }
@@ -331,11 +338,16 @@ impl Stream {
             }
         }
         if found {
-            let now = Instant::now();
-            self.awake_until = now + AWAKE;
-            self.next_losses = self.next_losses.min(now + LOSSES);
+            self.awake_until = Instant::now() + AWAKE;
+            self.expect_losses();
         }
         found
+    }
+
+    /// Something came: what was lost with it is looked up soon.
+    fn expect_losses(&mut self) {
+        self.next_losses = self.next_losses.min(Instant::now() + LOSSES);
+        self.idle_losses = IDLE_LOSSES;
     }
 
     fn follow(
@@ -411,8 +423,11 @@ impl Stream {
     fn tell_ends(&mut self, sink: &mut impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {
         let Some(ends) = &mut self.ends else { return Ok(Flow::More) };
         let mut flow = Flow::More;
-        for ended in ends.take(&mut self.reader.cgroups)? {
-            self.next_losses = self.next_losses.min(Instant::now() + LOSSES);
+        let ended = ends.take(&mut self.reader.cgroups)?;
+        if !ended.is_empty() {
+            self.expect_losses();
+        }
+        for ended in ended {
             flow = sink(&Event { mono_ns: facts::mono_ns(), body: Body::Uneventful(ended) })?;
         }
         Ok(flow)
