@@ -125,29 +125,45 @@ impl Stream {
         netns: &[u32],
         mut sink: impl FnMut(&Event) -> Result<Flow>,
     ) -> Result<Flow> {
-        let Snapshot { sockets, holders, namespaces: _, failures } = Snapshot::take(probes, &mut self.owners, netns)?;
+        let Snapshot { mut sockets, holders, namespaces: _, failures } = Snapshot::take(probes, &mut self.owners, netns)?;
         if let [first, others @ ..] = &failures[..] {
             let others = if others.is_empty() { String::new() } else { format!(" (and {} more like this)", others.len()) };
             log::warn!("some connections come to be known only as something happens on them: {first:#}{others}");
         }
-        let mut there = Vec::with_capacity(sockets.len());
-        for record in &sockets {
-            match self.reader.sighting(record) {
-                Some(sighting) => there.push(Seen::Socket(sighting)),
-                None => self.losses.unreadable(),
-            }
-        }
+        // There may be a million: each becomes a sighting when it is its turn, and not before.
+        sockets.sort_by_key(|record| record.mono_ns);
         self.fill(usize::MAX);
-        there.append(&mut self.batch);
-        there.sort_by_key(Seen::mono_ns);
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.sort_by_key(Seen::mono_ns);
         // Owners are known before anything is told, and connections before their owners can be.
         tracker.expect_holders(holders.iter().map(holding).collect());
+        drop(holders);
         let mut flow = Flow::More;
-        for seen in &there {
-            flow = self.follow(seen, probes, tracker, &mut sink)?;
+        let mut meanwhile = batch.iter().peekable();
+        for record in &sockets {
+            let Some(sighting) = self.reader.sighting(record) else {
+                self.losses.unreadable();
+                continue;
+            };
+            let socket = Seen::Socket(sighting);
+            while flow == Flow::More
+                && let Some(seen) = meanwhile.next_if(|seen| seen.mono_ns() < socket.mono_ns())
+            {
+                flow = self.follow(seen, probes, tracker, &mut sink)?;
+            }
+            if flow == Flow::More {
+                flow = self.follow(&socket, probes, tracker, &mut sink)?;
+            }
             if flow == Flow::Enough {
                 break;
             }
+        }
+        drop(sockets);
+        for seen in meanwhile {
+            if flow == Flow::Enough {
+                break;
+            }
+            flow = self.follow(seen, probes, tracker, &mut sink)?;
         }
         tracker.looked_around();
         Ok(flow)
