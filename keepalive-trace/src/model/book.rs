@@ -163,9 +163,10 @@ impl Book {
         {
             return;
         }
-        self.connections += 1;
+        self.connections = self.connections.saturating_add(1);
         if let Some(verdict) = history.verdict {
-            *self.verdicts.entry(verdict).or_default() += 1;
+            let all = self.verdicts.entry(verdict).or_default();
+            *all = all.saturating_add(1);
         }
         if let Some(cause) = history.http().and_then(|http| http.cause) {
             *self.causes.entry(cause).or_default() += 1;

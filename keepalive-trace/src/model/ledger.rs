@@ -35,7 +35,7 @@ impl Ledger {
                 let all = self.lost.entry(lost.place).or_default();
                 *all = all.saturating_add(lost.count);
             }
-            Body::Open(..) => self.connections += 1,
+            Body::Open(..) => self.connections = self.connections.saturating_add(1),
             Body::Uneventful(Uneventful { verdict, cgroup: _, count }) => {
                 self.connections = self.connections.saturating_add(*count);
                 let all = self.verdicts.entry(*verdict).or_default();
@@ -43,7 +43,8 @@ impl Ledger {
                 self.uneventful = self.uneventful.saturating_add(*count);
             }
             Body::End(_, end) => {
-                *self.verdicts.entry(end.verdict).or_default() += 1;
+                let all = self.verdicts.entry(end.verdict).or_default();
+                *all = all.saturating_add(1);
                 let cause = end.http.as_ref().and_then(|http| http.cause);
                 cause.into_iter().for_each(|cause| *self.causes.entry(cause).or_default() += 1);
             }

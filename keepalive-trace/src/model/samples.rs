@@ -5,7 +5,7 @@ use super::{
     errno::Errno,
     event::{
         Attach, Body, Changed, ConnId, Connection, End, Event, Family, How, Lost, Namespace, Open, Outcome, Place, Precision,
-        Probe, ProbeResult, Reply, ReplyKind, Reset, Start, Stop, Timer, Via,
+        Probe, ProbeResult, Reply, ReplyKind, Reset, Start, Stop, Timer, Uneventful, Via,
     },
     finding::Finding,
     history::History,
@@ -188,6 +188,8 @@ pub fn all() -> Vec<Event> {
     let stop =
         Stop { events: 4, lost: 7, connections: 1, uneventful: 0, verdicts: BTreeMap::from([(Verdict::KeepaliveTimeout, 1)]) };
     let stop = Event { mono_ns: 8 * SECOND + 7, body: Body::Stop(stop) };
+    let ended = Uneventful { verdict: Verdict::PeerClose, cgroup: connection().cgroup, count: 3 };
+    let uneventful = Event { mono_ns: 6 * SECOND + 3 * (SECOND / 4) + 7, body: Body::Uneventful(ended) };
     let [write, refused] = writes();
     let [request, response] = http();
     vec![
@@ -206,6 +208,7 @@ pub fn all() -> Vec<Event> {
         death(),
         end(),
         abort(),
+        uneventful,
         lost,
         stop,
     ]

@@ -9,7 +9,7 @@ use crate::model::{
     errno::Errno,
     event::{
         Body, Changed, ConnId, Connection, End, Event, Family, How, Lost, Open, Outcome, Place, Precision, Probe, ProbeResult,
-        Reply, ReplyKind, Reset, Timer, Via,
+        Reply, ReplyKind, Reset, Timer, Uneventful, Via,
     },
     http::{self, Cause, Finding, Findings, Http, Line, Method, Promise, Saved, SavedFrom, Tokens},
     owner::{Comm, Owner, Task},
@@ -169,6 +169,9 @@ fn body(mono_ns: u64) -> BoxedStrategy<Body> {
         (connection(), messages()).prop_map(|(it, http)| Body::Http(it, http)),
         (connection(), ends()).prop_map(|(it, end)| Body::End(it, end)),
         writes(mono_ns),
+        (known::<Verdict>(), option::of(text()), number()).prop_map(|(verdict, cgroup, count)| {
+            Body::Uneventful(Uneventful { verdict, cgroup: cgroup.map(Into::into), count })
+        }),
         (number(), known::<Place>()).prop_map(|(count, place)| Body::Lost(Lost { count, place })),
     ]
     .boxed()

@@ -39,10 +39,10 @@ fn a_history_is_a_line_and_the_sum_is_the_last_one() {
         r#""probes":3,"user_timeout_ms":0,"origin":{"time":"socket","intvl":"socket","probes":"sysctl"},"#,
         r#""chapters":[]}"#,
         "\n",
-        r#"{"event":"report","schema":1,"events":15,"lost":7,"lost_where":{"ring-buffer":7},"connections":1,"#,
-        r#""ended":1,"verdicts":{"keepalive-timeout":1},"http":{"idle-timeout":1},"histories":2,"more":0,"fine":0,"runs":[{"host":"db1","#,
+        r#"{"event":"report","schema":1,"events":16,"lost":7,"lost_where":{"ring-buffer":7},"connections":4,"#,
+        r#""ended":4,"verdicts":{"keepalive-timeout":1,"peer-close":3},"http":{"idle-timeout":1},"histories":2,"more":0,"fine":3,"runs":[{"host":"db1","#,
         r#""kernel":"6.18.15","version":"0.1.0","started_at":"1970-01-01T00:00:01.000000007Z","#,
-        r#""until":"1970-01-01T00:00:08.000000007Z","events":15,"lost":7,"lost_where":{"ring-buffer":7},"#,
+        r#""until":"1970-01-01T00:00:08.000000007Z","events":16,"lost":7,"lost_where":{"ring-buffer":7},"#,
         r#""gaps":[{"kind":"unfinished","file":"db1.kat","torn_bytes":3}]}]}"#,
         "\n",
     );
