@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::{
     model::{
-        event::Attach,
+        event::{Attach, Body},
         owner::{Comm, Owners},
         selection::{PortRange, Selection},
         tracker,
@@ -305,6 +305,11 @@ impl FilterArgs {
 }
 
 impl OutputArgs {
+    /// Whether an event is a line. A program that reads the lines learns first how a connection began.
+    pub fn shows(&self, all: bool, body: &Body) -> bool {
+        all || !body.is_detail() || self.json && matches!(body, Body::Open(..))
+    }
+
     pub fn look(&self) -> Look {
         Look { json: self.json, wide: self.wide, reports: false, wall_clock: self.time, colors: self.color.into() }
     }

@@ -20,6 +20,17 @@ fn a_whole_recording_is_read_without_a_word_on_standard_error() {
     }
 }
 
+/// A program that reads the lines learns first how a connection began, from a replay as from `trace --json`.
+#[test]
+fn a_replay_in_json_has_the_openings() {
+    let folder = Folder::new("openings");
+    folder.put("x.arrows", &whole());
+    let openings = |args: &[&str]| stdout(&folder.run(args)).lines().filter(|line| line.contains(r#""event":"open""#)).count();
+    let all = openings(&["replay", "x.arrows", "--json", "--all"]);
+    assert!(all > 0);
+    assert_eq!(openings(&["replay", "x.arrows", "--json"]), all);
+}
+
 /// A task that is called like this means harm: to a spreadsheet, a terminal, a reader's eye, and a page.
 #[test]
 fn a_name_that_means_harm_does_none_wherever_it_is_shown() {

@@ -49,7 +49,7 @@ fn play_run(args: &ReplayArgs, recorded: &Recorded, run: &Recording) -> Result<(
         }
         ledger.note(event);
         let room = args.output.count.is_none_or(|count| shown < count);
-        if room && (args.all || !event.body.is_detail()) {
+        if room && args.output.shows(args.all, &event.body) {
             if let Some(wait) = pace.as_mut().and_then(|pace| pace.until(event.mono_ns)) {
                 screen.flush()?;
                 thread::sleep(wait);

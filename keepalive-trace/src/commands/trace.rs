@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::live::Session;
-use crate::{cli::TraceArgs, kernel::filters::Filters, model::event::Body, output, recording::Plan};
+use crate::{cli::TraceArgs, kernel::filters::Filters, output, recording::Plan};
 
 pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     output::log_to_stderr(args.kernel.verbose);
@@ -21,8 +21,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         // The kernel side knows no owners, and counts by none.
         quiet: !args.all && !args.http && args.filters.owners().wants(None),
         max_connections: args.max_connections as usize,
-        // A program that reads the lines learns first how a connection began.
-        shows: &|event| args.all || !event.body.is_detail() || args.output.json && matches!(event.body, Body::Open(..)),
+        shows: &|event| args.output.shows(args.all, &event.body),
         opening: &|_| Ok(Vec::new()),
         histories: Some(args.histories),
         record: args.record.as_ref().map(|path| Plan { path: Some(path.clone()), overwrite: args.force, rotation: None }),
