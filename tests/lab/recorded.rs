@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{event::Event, tracer};
+use crate::{
+    event::Event,
+    tracer::{self, Mode},
+};
 
 /// The files that a tracer leaves beside what it says: its recording, and the report that it made at its end.
 #[derive(Debug)]
@@ -17,11 +20,12 @@ pub(crate) struct Recorded {
     /// Further arguments of the run that its replay and its report need too.
     all_histories: bool,
     counted: bool,
+    mode: Mode,
 }
 
 impl Recorded {
     /// Files of their own for a run with these arguments.
-    pub(crate) fn of(arguments: &[&str]) -> Self {
+    pub(crate) fn of(mode: Mode, arguments: &[&str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let file = |ending: &str| std::env::temp_dir().join(format!("lab-{}-{number}.{ending}", std::process::id()));
@@ -30,6 +34,7 @@ impl Recorded {
             report: file("txt"),
             all_histories: arguments.contains(&"--histories"),
             counted: arguments.contains(&"--count"),
+            mode,
         }
     }
 
@@ -53,7 +58,7 @@ impl Recorded {
             ensure!(again == live, "the recording's report is another than the live one:\n{again}\nand live:\n{live}");
         }
         if !self.counted {
-            let again = self.run("replay", &[&["--json", "--all"], histories].concat())?;
+            let again = self.run("replay", &[&["--json"], self.mode.arguments(), histories].concat())?;
             let mut live = events.iter().map(|event| event.line.as_str());
             for line in again.lines() {
                 let told = live.next();

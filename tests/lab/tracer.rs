@@ -46,6 +46,11 @@ impl Attach {
     /// Both ways that there are.
     pub const BOTH: [Self; 2] = [Self::Kprobe, Self::Fentry];
 
+    /// What the tracer chooses where it may: every machine of the tests has kprobes.
+    pub fn chosen(self) -> Self {
+        if self == Self::Auto { Self::Kprobe } else { self }
+    }
+
     /// As the command line and the `start` line spell it.
     pub fn name(self) -> &'static str {
         match self {
@@ -62,6 +67,25 @@ impl fmt::Display for Attach {
     }
 }
 
+/// Which connections `trace` reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// All of them, from the opening to the end: `--all`.
+    Full,
+    /// Those on which something happens. The others are counted.
+    Quiet,
+}
+
+impl Mode {
+    /// What the command line says for it.
+    pub fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Full => &["--all"],
+            Self::Quiet => &[],
+        }
+    }
+}
+
 /// The binary under test: `KEEPALIVE_TRACE`, else where the lab's machines have it.
 pub fn binary() -> OsString {
     std::env::var_os("KEEPALIVE_TRACE").unwrap_or_else(|| "/bin/keepalive-trace".into())
@@ -74,7 +98,11 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// A running `keepalive-trace trace --json --all`, which records itself too, or `keepalive-trace sysctl --json`.
+fn trace(attach: Attach, mode: Mode, arguments: &[&str]) -> Command {
+    command(&[&["trace", "--json", "--attach", attach.name()], mode.arguments(), arguments].concat())
+}
+
+/// A running `keepalive-trace trace --json`, which records itself too, or `keepalive-trace sysctl --json`.
 pub struct Tracer {
     child: Child,
     heard: Arc<Heard>,
@@ -96,24 +124,15 @@ pub struct Finished {
 
 impl Tracer {
     /// Starts it with these further arguments, and waits until it traces.
-    pub fn start(attach: Attach, arguments: &[&str]) -> Result<Self> {
-        let tracer = Self::spawn(attach, arguments)?;
+    pub fn start(attach: Attach, mode: Mode, arguments: &[&str]) -> Result<Self> {
+        let tracer = Self::spawn(attach, mode, arguments)?;
         tracer.wait_for("its start line", PATIENCE, |events| !events.is_empty())?;
         Ok(tracer)
     }
 
     /// Starts it for more events than a recording and its replay should cost on an emulated machine.
-    pub fn start_unrecorded(attach: Attach, arguments: &[&str]) -> Result<Self> {
-        let arguments = [&["trace", "--json", "--all", "--attach", attach.name()], arguments].concat();
-        let tracer = Self::run(command(&arguments), None)?;
-        tracer.wait_for("its start line", PATIENCE, |events| !events.is_empty())?;
-        Ok(tracer)
-    }
-
-    /// Starts it without `--all`.
-    pub fn start_quiet(attach: Attach, arguments: &[&str]) -> Result<Self> {
-        let arguments = [&["trace", "--json", "--attach", attach.name()], arguments].concat();
-        let tracer = Self::run(command(&arguments), None)?;
+    pub fn start_unrecorded(attach: Attach, mode: Mode, arguments: &[&str]) -> Result<Self> {
+        let tracer = Self::run(trace(attach, mode, arguments), None)?;
         tracer.wait_for("its start line", PATIENCE, |events| !events.is_empty())?;
         Ok(tracer)
     }
@@ -127,9 +146,9 @@ impl Tracer {
     }
 
     /// Starts it and waits for nothing.
-    pub fn spawn(attach: Attach, arguments: &[&str]) -> Result<Self> {
-        let recorded = Recorded::of(arguments);
-        let mut command = command(&[&["trace", "--json", "--all", "--attach", attach.name()], arguments].concat());
+    pub fn spawn(attach: Attach, mode: Mode, arguments: &[&str]) -> Result<Self> {
+        let recorded = Recorded::of(mode, arguments);
+        let mut command = trace(attach, mode, arguments);
         command.args(recorded.arguments());
         Self::run(command, Some(recorded))
     }

@@ -1,4 +1,4 @@
-//! What the tests get: a way of attaching, and a tracer that they share.
+//! What the tests get: a way of attaching, a mode, and a tracer that they share.
 use std::{
     fs,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use lab::tracer::{Attach, Tracer};
+use lab::tracer::{Attach, Mode, Tracer};
 
 use crate::scene::Scene;
 
@@ -19,33 +19,62 @@ pub struct Test {
     pub name: &'static str,
     /// What finds out.
     pub run: fn(&Bench) -> Result<()>,
+    /// It is about connections that quiet mode only counts, or about records that it does not make.
+    pub needs_full_stream: bool,
 }
 
-/// `tests![this_is_so, that_is_so]`: the list of a theme's tests, which may have another name than `TESTS`.
+/// `tests![this_is_so, #[full_stream] that_is_so]`: the list of a theme's tests, which may have another name than `TESTS`.
+/// What is marked starts its tracer by way of [`Bench::full_stream`], and is not listed for quiet mode.
 macro_rules! tests {
-    ($list:ident: $($test:ident),* $(,)?) => {
-        pub const $list: &[$crate::bench::Test] = &[$($crate::bench::Test { name: stringify!($test), run: $test }),*];
+    (@) => { false };
+    (@ full_stream) => { true };
+    ($list:ident: $($(#[$needs:ident])? $test:ident),* $(,)?) => {
+        pub const $list: &[$crate::bench::Test] = &[$($crate::bench::Test {
+            name: stringify!($test),
+            run: $test,
+            needs_full_stream: $crate::bench::tests!(@ $($needs)?),
+        }),*];
     };
-    ($($test:ident),* $(,)?) => { $crate::bench::tests! { TESTS: $($test),* } };
+    ($($(#[$needs:ident])? $test:ident),* $(,)?) => {
+        $crate::bench::tests! { TESTS: $($(#[$needs])? $test),* }
+    };
 }
 pub(crate) use tests;
 
-/// One way of attaching, for the tests that try it.
+/// One way of attaching and one mode, for the tests that try them.
 pub struct Bench {
     /// The way.
     pub attach: Attach,
+    /// The mode.
+    mode: Mode,
     shared: Arc<Shared>,
 }
 
 impl Bench {
-    /// For this way, sharing with the others.
-    pub fn new(attach: Attach, shared: &Arc<Shared>) -> Self {
-        Self { attach, shared: Arc::clone(shared) }
+    /// For these, sharing with the others.
+    pub fn new(attach: Attach, mode: Mode, shared: &Arc<Shared>) -> Self {
+        Self { attach, mode, shared: Arc::clone(shared) }
+    }
+
+    /// Whether a test has its place here.
+    pub fn lists(&self, test: &Test) -> bool {
+        self.mode == Mode::Full || !test.needs_full_stream
+    }
+
+    /// Whether a run of the timer in which nothing happened is a line.
+    pub fn shows_timer_lines(&self) -> bool {
+        self.mode == Mode::Full
+    }
+
+    /// For a test that needs each connection's events, whatever happens on it.
+    pub fn full_stream(&self) -> Result<&Self> {
+        ensure!(self.mode == Mode::Full, "this test needs the full stream, and is not marked as one that does");
+        Ok(self)
     }
 
     /// The tracer for all tests that only want their own connections' events.
     pub fn tracer(&self) -> Result<Arc<Tracer>> {
-        self.shared.running((self.attach, Command::Trace))
+        self.shared.running((self.attach, Command::Trace(self.mode)))
     }
 
     /// Whoever watches the sysctls, for all tests that only write those of their own namespace.
@@ -62,12 +91,12 @@ impl Bench {
     /// The same, for so many events that nobody should have to record and replay them on an emulated machine.
     pub fn only_tracer_unrecorded(&self, arguments: &[&str]) -> Result<Tracer> {
         self.shared.state().end();
-        Tracer::start_unrecorded(self.attach, arguments)
+        Tracer::start_unrecorded(self.attach, self.mode, arguments)
     }
 
     /// A tracer of a test's own.
     pub fn own_tracer(&self, arguments: &[&str]) -> Result<Tracer> {
-        Tracer::start(self.attach, arguments)
+        Tracer::start(self.attach, self.mode, arguments)
     }
 
     /// A scene for the shared tracer.
@@ -79,7 +108,7 @@ impl Bench {
 /// What a shared tracer was started as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
-    Trace,
+    Trace(Mode),
     Sysctl,
 }
 
@@ -103,7 +132,7 @@ impl Shared {
         }
         state.end();
         let tracer = Arc::new(match wanted {
-            (attach, Command::Trace) => Tracer::start(attach, &[])?,
+            (attach, Command::Trace(mode)) => Tracer::start(attach, mode, &[])?,
             (attach, Command::Sysctl) => Tracer::watch_sysctls(attach, &[])?,
         });
         state.running = Some((wanted, Arc::clone(&tracer)));

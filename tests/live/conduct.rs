@@ -13,7 +13,7 @@ use lab::{
     pair::{Family, Plan},
     peer,
     stage::Stage,
-    tracer::{Attach, Tracer, command},
+    tracer::{Attach, Mode, Tracer, command},
 };
 use nix::sys::signal::Signal;
 use socket2::TcpKeepalive;
@@ -27,6 +27,7 @@ tests![
     it_hooks_while_it_runs_and_leaves_nothing,
     the_start_line_says_what_it_runs_on,
     it_comes_and_goes_amid_probes_and_loses_none,
+    #[full_stream]
     very_verbose_it_logs_from_inside_the_kernel,
 ];
 
@@ -49,7 +50,7 @@ fn it_hooks_while_it_runs_and_leaves_nothing(bench: &Bench) -> Result<()> {
     let hooks = Hooks::read()?.beyond(&before);
     assert!(hooks.programs.len() >= 3, "{hooks:?}");
     // The shared tracer may have hooked the same functions before.
-    let hooked = if bench.attach == Attach::Kprobe { Hooks::read()?.kprobes } else { Hooks::read()?.traced };
+    let hooked = if bench.attach.chosen() == Attach::Kprobe { Hooks::read()?.kprobes } else { Hooks::read()?.traced };
     for function in ["tcp_keepalive_timer", "tcp_send_active_reset"] {
         assert!(hooked.contains(function), "{function} is not among {hooked:?}");
     }
@@ -62,7 +63,7 @@ fn the_start_line_says_what_it_runs_on(bench: &Bench) -> Result<()> {
     let finished = bench.own_tracer(&[])?.stop()?;
     let start = &finished.events[0];
     assert_eq!((start.kind.as_str(), start.schema), ("start", Some(1)));
-    assert_eq!(start.attach.as_deref(), Some(bench.attach.name()));
+    assert_eq!(start.attach.as_deref(), Some(bench.attach.chosen().name()));
     assert_eq!(start.hz, Some(hz()?));
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("osrelease")?;
     assert_eq!(start.kernel.as_deref(), Some(release.trim_end()));
@@ -73,7 +74,7 @@ fn the_start_line_says_what_it_runs_on(bench: &Bench) -> Result<()> {
 fn two_at_once_attached_either_way_tell_the_same(_: &Bench) -> Result<()> {
     let stage = Stage::open()?;
     let netns = stage.netns.inode().to_string();
-    let tracers = Attach::BOTH.map(|attach| Tracer::start(attach, &["--netns", &netns]));
+    let tracers = Attach::BOTH.map(|attach| Tracer::start(attach, Mode::Full, &["--netns", &netns]));
     let pairs = [Family::V4, Family::V6, Family::Mapped].map(|family| stage.connect(&Plan::new(family).keepalive(1, 1, 3)));
     for (index, pair) in pairs.into_iter().enumerate() {
         let pair = pair?;
@@ -126,7 +127,7 @@ fn ctrl_c_ends_it_at_any_moment(bench: &Bench) -> Result<()> {
     let before = Hooks::read()?;
     // From before it has read its command line to after it was ready.
     for milliseconds in [0, 1, 5, 20, 100, 400, 2000] {
-        let tracer = Tracer::spawn(bench.attach, &[])?;
+        let tracer = Tracer::spawn(bench.attach, Mode::Full, &[])?;
         sleep(Duration::from_millis(milliseconds));
         tracer.signal(Signal::SIGINT)?;
         let finished = tracer.wait()?;
@@ -230,7 +231,7 @@ fn the_stop_line_sums_up(bench: &Bench) -> Result<()> {
 fn very_verbose_it_logs_from_inside_the_kernel(bench: &Bench) -> Result<()> {
     let stage = Stage::open()?;
     let netns = stage.netns.inode().to_string();
-    let tracer = bench.own_tracer(&["--netns", &netns, "-vv", "--count", "4"])?;
+    let tracer = bench.full_stream()?.own_tracer(&["--netns", &netns, "-vv", "--count", "4"])?;
     let pair = stage.connect(&Plan::new(Family::V4).keepalive(1, 1, 3))?;
     let finished = tracer.wait()?;
     drop(pair);

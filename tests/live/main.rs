@@ -1,7 +1,8 @@
 //! The live tests: the kernel is provoked for real, and every event is held against witnesses that know nothing of the tracer.
 //!
-//! Each test is there twice, `kprobe::...` and `fentry::...`; those for which it makes no difference are there once, `once::...`;
-//! those that want servers and clients of HTTP, `servers::...`, are ignored where the machine has none.
+//! Each test is there three times: `kprobe::...` and `fentry::...` with `--all`, and `quiet::...` without it, attached as the tracer
+//! chooses. Those that need `--all` are marked, and not in `quiet::`; those for which it makes no difference are there once,
+//! `once::...`; those that want servers and clients of HTTP, `servers::...`, are ignored where the machine has none.
 //! They load programs into the kernel and hide parts of it, so they run only in a machine that is meant for it, which says so in its
 //! environment.
 mod before_us;
@@ -15,9 +16,9 @@ mod flood;
 mod http;
 mod ledger;
 mod lint;
+mod modes;
 mod outcomes;
 mod owners;
-mod quiet;
 mod recording;
 mod refusals;
 mod replies;
@@ -40,13 +41,17 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use bench::{Bench, LIMIT, Shared, Test};
-use lab::{leftovers::Hooks, mounts, role, server, tracer::Attach};
+use lab::{
+    leftovers::Hooks,
+    mounts, role, server,
+    tracer::{Attach, Mode},
+};
 use libtest_mimic::{Arguments, Trial};
 
 /// What the machine's environment holds where these tests may run.
 const PERMISSION: &str = "KEEPALIVE_TRACE_LAB";
 
-const THEMES: [(&str, &[Test]); 25] = [
+const THEMES: [(&str, &[Test]); 24] = [
     ("outcomes", outcomes::TESTS),
     ("silences", silences::TESTS),
     ("tuples", tuples::TESTS),
@@ -67,12 +72,14 @@ const THEMES: [(&str, &[Test]); 25] = [
     ("verdicts::never", verdicts::never::TESTS),
     ("verdicts::recovery", verdicts::recovery::TESTS),
     ("owners", owners::TESTS),
-    ("quiet", quiet::TESTS),
+    ("modes", modes::TESTS),
     ("skips", skips::TESTS),
     ("conduct", conduct::TESTS),
-    ("check", check::TESTS),
-    ("sysctl", sysctl::TESTS),
+    ("sysctl", sysctl::TRACE),
 ];
+
+/// Those that start no `trace`, and so know no mode.
+const THEMES_WITHOUT_MODE: [(&str, &[Test]); 2] = [("check", check::TESTS), ("sysctl", sysctl::TESTS)];
 
 /// Those for which it makes no difference how the tracer attaches, which chooses by itself then.
 const THEMES_ONCE: [(&str, &[Test]); 12] = [
@@ -90,6 +97,8 @@ const THEMES_ONCE: [(&str, &[Test]); 12] = [
     ("lint", lint::TESTS),
 ];
 const ONCE: &str = "once";
+/// Without `--all`.
+const QUIET: &str = "quiet";
 /// Those that want servers and clients of HTTP, which a machine has only where they are asked for.
 const SERVERS: &str = "servers";
 
@@ -121,11 +130,16 @@ fn run(permitted: bool) -> Result<ExitCode> {
     // One after the other: a machine that sleeps takes no time, and each test may count what is loaded into the kernel.
     arguments.test_threads.get_or_insert(1);
     let shared = Arc::new(Shared::default());
-    let bench = |attach| Arc::new(Bench::new(attach, &shared));
-    let both = Attach::BOTH.iter().flat_map(|&attach| trials(attach.name(), &THEMES, &bench(attach), !permitted));
-    let once = trials(ONCE, &THEMES_ONCE, &bench(Attach::Auto), !permitted);
+    let bench = |attach, mode| Arc::new(Bench::new(attach, mode, &shared));
+    let both = Attach::BOTH.iter().flat_map(|&attach| {
+        let bench = bench(attach, Mode::Full);
+        [&THEMES[..], &THEMES_WITHOUT_MODE].into_iter().flat_map(move |themes| trials(attach.name(), themes, &bench, !permitted))
+    });
+    let quiet = trials(QUIET, &THEMES, &bench(Attach::Auto, Mode::Quiet), !permitted);
+    let auto = bench(Attach::Auto, Mode::Full);
+    let once = trials(ONCE, &THEMES_ONCE, &auto, !permitted);
     let missing = server::missing();
-    let servers = trials(SERVERS, &servers::THEMES, &bench(Attach::Auto), !permitted || missing.is_some());
+    let servers = trials(SERVERS, &servers::THEMES, &auto, !permitted || missing.is_some());
     if let Some(reason) = missing.filter(|_| permitted) {
         let is_chosen = |name: &str| {
             let is_in = |part: &String| name.contains(part.as_str());
@@ -133,7 +147,7 @@ fn run(permitted: bool) -> Result<ExitCode> {
         };
         servers.iter().map(Trial::name).filter(|name| is_chosen(name)).for_each(|name| println!("skip {name}: {reason}"));
     }
-    let trials = both.chain(once).chain(servers).collect();
+    let trials = both.chain(quiet).chain(once).chain(servers).collect();
     if !permitted {
         return Ok(libtest_mimic::run(&arguments, trials).exit_code());
     }
@@ -147,7 +161,8 @@ fn run(permitted: bool) -> Result<ExitCode> {
 
 fn trials(prefix: &str, themes: &[(&str, &[Test])], bench: &Arc<Bench>, ignored: bool) -> Vec<Trial> {
     let tests = themes.iter().flat_map(|(theme, tests)| tests.iter().map(move |test| (theme, test)));
-    let trial = |(theme, Test { name, run }): (&&str, &Test)| {
+    let tests = tests.filter(|(_, test)| bench.lists(test));
+    let trial = |(theme, Test { name, run, .. }): (&&str, &Test)| {
         let (bench, run) = (Arc::clone(bench), *run);
         let name = format!("{prefix}::{theme}::{name}");
         let told = move || -> Result<()> { run(&bench) };

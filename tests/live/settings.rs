@@ -15,10 +15,15 @@ use crate::{
 tests![
     each_setting_names_where_it_comes_from,
     a_lowered_sysctl_is_in_force_at_once_but_shortens_no_wait,
+    #[full_stream]
     a_raised_sysctl_makes_a_run_come_too_early,
+    #[full_stream]
     a_change_is_told_once_with_who_made_it,
+    #[full_stream]
     what_changes_nothing_is_not_told,
+    #[full_stream]
     a_change_by_another_process_names_that_process,
+    #[full_stream]
     what_was_set_before_the_connection_is_no_change,
 ];
 
@@ -67,7 +72,7 @@ fn a_lowered_sysctl_is_in_force_at_once_but_shortens_no_wait(bench: &Bench) -> R
 }
 
 fn a_raised_sysctl_makes_a_run_come_too_early(bench: &Bench) -> Result<()> {
-    let scene = bench.scene()?;
+    let scene = bench.full_stream()?.scene()?;
     scene.stage.netns.sysctl("tcp_keepalive_time", 1)?;
     let pair = scene.stage.connect(&by_sysctl())?;
     scene.stage.netns.sysctl("tcp_keepalive_time", 3)?;
@@ -113,7 +118,7 @@ fn is_as_the_kernel_says(event: &Event, setter: &mut Actor) -> Result<()> {
 
 fn a_change_is_told_once_with_who_made_it(bench: &Bench) -> Result<()> {
     for family in [Family::V4, Family::V6, Family::Mapped] {
-        let scene = bench.scene()?;
+        let scene = bench.full_stream()?.scene()?;
         let (mut setter, server, connection) = connected(&scene, family, [0; 3])?;
         let steps = [
             ("SO_KEEPALIVE", 1, "settings on 7200/75/9", ["sysctl", "sysctl", "sysctl"]),
@@ -140,7 +145,7 @@ fn a_change_is_told_once_with_who_made_it(bench: &Bench) -> Result<()> {
 }
 
 fn what_changes_nothing_is_not_told(bench: &Bench) -> Result<()> {
-    let scene = bench.scene()?;
+    let scene = bench.full_stream()?.scene()?;
     let (mut setter, server, connection) = connected(&scene, Family::V4, QUIET)?;
     for (option, value) in [("TCP_KEEPCNT", 0), ("TCP_KEEPCNT", 128), ("TCP_KEEPIDLE", 0), ("TCP_KEEPINTVL", 32768)] {
         assert!(setter.set(option, value).is_err(), "the kernel accepts {option} {value}");
@@ -157,7 +162,7 @@ fn what_changes_nothing_is_not_told(bench: &Bench) -> Result<()> {
 }
 
 fn a_change_by_another_process_names_that_process(bench: &Bench) -> Result<()> {
-    let scene = bench.scene()?;
+    let scene = bench.full_stream()?.scene()?;
     let (mut setter, server, connection) = connected(&scene, Family::V6, QUIET)?;
     let mut meddler = Actor::enter("meddler", &scene.stage.netns)?;
     setter.pass(&mut meddler, &std::env::temp_dir().join(format!("meddling-{}", bench.attach)))?;
@@ -172,7 +177,7 @@ fn a_change_by_another_process_names_that_process(bench: &Bench) -> Result<()> {
 
 /// It opens with them.
 fn what_was_set_before_the_connection_is_no_change(bench: &Bench) -> Result<()> {
-    let scene = bench.scene()?;
+    let scene = bench.full_stream()?.scene()?;
     let plan = Plan::new(Family::Mapped).keepalive(30, 20, 4).user_timeout(std::time::Duration::from_secs(9));
     let pair = scene.stage.connect(&plan)?;
     let opened = |event: &Event| event.kind == "open";

@@ -14,12 +14,19 @@ use lab::{
 use crate::bench::{Bench, kernel_names_reasons, tests};
 
 tests![
+    #[full_stream]
     unacknowledged_data_keeps_it_silent,
+    #[full_stream]
     an_unacknowledged_fin_keeps_it_silent,
+    #[full_stream]
     unsent_data_keeps_it_silent,
+    #[full_stream]
     recent_data_puts_it_off,
+    #[full_stream]
     a_held_lock_puts_it_off_for_a_twentieth_of_a_second,
+    #[full_stream]
     before_the_connection_stands_it_is_off,
+    #[full_stream]
     an_orphan_in_fin_wait2_becomes_a_time_wait_socket,
     an_orphan_in_fin_wait2_is_reset_when_its_time_was_cut_short,
 ];
@@ -27,7 +34,7 @@ tests![
 const SECOND: Duration = Duration::from_secs(1);
 
 fn unacknowledged_data_keeps_it_silent(bench: &Bench) -> Result<()> {
-    let mut scene = bench.scene()?;
+    let mut scene = bench.full_stream()?.scene()?;
     let pair = scene.stage.connect(&Plan::new(Family::V4).keepalive(1, 1, 3))?;
     peer::deafen(&pair.server)?;
     pair.send(b"?")?;
@@ -44,7 +51,7 @@ fn unacknowledged_data_keeps_it_silent(bench: &Bench) -> Result<()> {
 }
 
 fn an_unacknowledged_fin_keeps_it_silent(bench: &Bench) -> Result<()> {
-    let scene = bench.scene()?;
+    let scene = bench.full_stream()?.scene()?;
     let Pair { client, server, connection } = scene.stage.connect(&Plan::new(Family::V4).keepalive(1, 1, 3))?;
     peer::deafen(&server)?;
     scene.begins(&connection, &["probe 1/3 sent"])?;
@@ -58,7 +65,7 @@ fn an_unacknowledged_fin_keeps_it_silent(bench: &Bench) -> Result<()> {
 }
 
 fn unsent_data_keeps_it_silent(bench: &Bench) -> Result<()> {
-    let mut scene = bench.scene()?;
+    let mut scene = bench.full_stream()?.scene()?;
     let pair = scene.stage.connect(&Plan::new(Family::V4).keepalive(2, 1, 3).buffers(4096))?;
     pair.fill()?;
     let events = scene.begins(&pair.connection, &["timer unsent-data"; 2])?;
@@ -71,7 +78,7 @@ fn unsent_data_keeps_it_silent(bench: &Bench) -> Result<()> {
 }
 
 fn recent_data_puts_it_off(bench: &Bench) -> Result<()> {
-    let scene = bench.scene()?;
+    let scene = bench.full_stream()?.scene()?;
     let pair = scene.stage.connect(&Plan::new(Family::V4).keepalive(2, 1, 3))?;
     sleep(SECOND);
     let sent = clock::now();
@@ -88,7 +95,7 @@ fn recent_data_puts_it_off(bench: &Bench) -> Result<()> {
 }
 
 fn a_held_lock_puts_it_off_for_a_twentieth_of_a_second(bench: &Bench) -> Result<()> {
-    let scene = bench.scene()?;
+    let scene = bench.full_stream()?.scene()?;
     let pair = scene.stage.connect(&Plan::new(Family::V4).keepalive(1, 1, 3))?;
     sleep(SECOND / 2);
     let holder = Holder::take(&pair.client)?;
@@ -108,7 +115,7 @@ fn a_held_lock_puts_it_off_for_a_twentieth_of_a_second(bench: &Bench) -> Result<
 }
 
 fn before_the_connection_stands_it_is_off(bench: &Bench) -> Result<()> {
-    let mut scene = bench.scene()?;
+    let mut scene = bench.full_stream()?.scene()?;
     let plan = Plan::new(Family::V4).keepalive(1, 1, 3);
     let (listener, client) = scene.stage.netns.enter(|| Ok((plan.listen()?, plan.client_socket()?)))?;
     peer::deafen(&listener)?;
@@ -132,7 +139,7 @@ fn before_the_connection_stands_it_is_off(bench: &Bench) -> Result<()> {
 }
 
 fn an_orphan_in_fin_wait2_becomes_a_time_wait_socket(bench: &Bench) -> Result<()> {
-    let scene = bench.scene()?;
+    let scene = bench.full_stream()?.scene()?;
     // What goes beyond a minute is waited for by the keepalive timer, the rest by a time-wait socket.
     let Pair { client, server, connection } = scene.stage.connect(&Plan::new(Family::V4).linger2(62))?;
     drop(client);

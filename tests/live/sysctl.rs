@@ -29,7 +29,6 @@ tests![
     a_refused_write_is_told_with_its_errno,
     what_never_reaches_the_kernel_is_not_told,
     the_same_value_again_moves_nobody,
-    trace_tells_of_writes_and_of_who_follows,
     who_follows_when_is_counted_for_each_of_the_three,
     only_those_that_are_chosen_are_counted,
     a_lowered_time_is_followed_when_the_armed_timers_fire,
@@ -41,6 +40,12 @@ tests![
     of_several_writes_the_last_is_followed,
     another_option_does_not_end_the_waiting,
     a_connection_of_later_has_nothing_to_pick_up,
+];
+
+tests![TRACE:
+    #[full_stream]
+    trace_tells_of_writes_and_of_who_follows,
+    what_was_told_of_before_tells_each_change,
 ];
 
 const TIME: &str = "tcp_keepalive_time";

@@ -12,7 +12,7 @@ use lab::{
     event::Event,
     netns::Netns,
     pair::Connection,
-    tracer::{self, Attach, Tracer},
+    tracer::{self, Attach, Mode, Tracer},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -42,7 +42,7 @@ impl Audience {
     /// Starts both for one namespace, and waits until they watch.
     pub fn seat(paper: Paper, netns: &Netns) -> Result<Self> {
         let inode = netns.inode().to_string();
-        let listener = Tracer::start(Attach::Auto, &["--netns", &inode])?;
+        let listener = Tracer::start(Attach::Auto, Mode::Full, &["--netns", &inode])?;
         let live = Live::start(paper, &inode)?;
         Ok(Self { live, listener })
     }

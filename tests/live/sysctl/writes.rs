@@ -156,7 +156,7 @@ pub fn the_same_value_again_moves_nobody(bench: &Bench) -> Result<()> {
 }
 
 pub fn trace_tells_of_writes_and_of_who_follows(bench: &Bench) -> Result<()> {
-    let scene = bench.scene()?;
+    let scene = bench.full_stream()?.scene()?;
     let mut admin = Actor::enter("admin", &scene.stage.netns)?;
     admin.sysctl(TIME, 4)?;
     let plan = lab::pair::Plan::new(Family::Mapped).keepalive_with(socket2::TcpKeepalive::new());
@@ -186,5 +186,36 @@ pub fn trace_tells_of_writes_and_of_who_follows(bench: &Bench) -> Result<()> {
     let pick_up = told.iter().rfind(|event| via(event)).context("no pick-up")?;
     assert_eq!((pick_up.by_pid, pick_up.by_comm.as_deref()), (Some(admin.pid()), Some("admin")), "{pick_up:?}");
     drop((pair, deaf));
+    scene.hold()
+}
+
+/// In either mode: something has happened on it, so what follows is told.
+pub fn what_was_told_of_before_tells_each_change(bench: &Bench) -> Result<()> {
+    let mut scene = bench.scene()?;
+    let mut admin = Actor::enter("admin", &scene.stage.netns)?;
+    admin.sysctl(TIME, 1)?;
+    admin.sysctl(INTVL, 1)?;
+    let plan = lab::pair::Plan::new(Family::V6).keepalive_with(socket2::TcpKeepalive::new());
+    let pair = scene.stage.connect(&plan)?;
+    scene.begins(&pair.connection, &["probe 1/9 sent"])?;
+    admin.sysctl(TIME, 3)?;
+    let tracer = bench.tracer()?;
+    let written = |event: &&Event| event.is_in(scene.stage.netns.id()) && event.kind == "sysctl";
+    tracer.wait_for("the writes", LIMIT, |events| events.iter().filter(written).count() >= 3)?;
+    let events = scene.everything();
+    let writes: Vec<&Event> = events.iter().filter(written).collect();
+    is(writes[2], TIME, (1, 3), &scene.stage.netns, (admin.pid(), "admin"));
+    assert_eq!(counts(writes[2]), [Some(0), Some(1), Some(0), Some(1)], "{:?}", writes[2]);
+
+    lab::sockopt::set(&pair.client, lab::sockopt::KEEPCNT, 7)?;
+    let settings = |event: &Event| event.kind == "settings";
+    tracer.wait_for_some_of(&pair.connection, "the change and the pick-up", LIMIT, settings, 2)?;
+    let told: Vec<Event> = scene.told(&pair.connection).into_iter().filter(settings).collect();
+    let vias: Vec<_> = told.iter().map(|event| (event.gist(), event.via.clone().unwrap_or_default(), event.by_pid)).collect();
+    let by = |gist: &str, via: &str, pid| (gist.to_owned(), via.to_owned(), Some(pid));
+    let ours = std::process::id();
+    assert_eq!(vias, [by("settings on 3/1/7", "setsockopt", ours), by("settings on 3/1/7", "sysctl", admin.pid())], "{told:?}");
+    scene.stage.capture.wait_for_probes(&pair.connection, 2, LIMIT)?;
+    drop(pair);
     scene.hold()
 }

@@ -16,9 +16,12 @@ use crate::{
 };
 
 tests![
+    #[full_stream]
     the_client_closes_first,
+    #[full_stream]
     the_server_closes_first,
     half_closed_for_long_and_then_closed,
+    #[full_stream]
     both_at_once,
     a_goodbye_that_a_reset_cuts_short,
     a_last_goodbye_that_a_reset_cuts_short,
@@ -33,7 +36,7 @@ fn closed_by(scene: &Scene, first: &Connection) -> Result<()> {
 }
 
 fn the_client_closes_first(bench: &Bench) -> Result<()> {
-    let mut scene = bench.scene()?;
+    let mut scene = bench.full_stream()?.scene()?;
     let Pair { client, server, connection } = scene.stage.connect(&Plan::new(Family::V4))?;
     let reader = Reader::start(&server, LIMIT)?;
     drop(client);
@@ -50,7 +53,7 @@ fn the_client_closes_first(bench: &Bench) -> Result<()> {
 }
 
 fn the_server_closes_first(bench: &Bench) -> Result<()> {
-    let scene = bench.scene()?;
+    let scene = bench.full_stream()?.scene()?;
     let Pair { client, server, connection } = scene.stage.connect(&three_probes(Family::V6))?;
     let reader = Reader::start(&client, LIMIT)?;
     drop(server);
@@ -80,7 +83,7 @@ fn half_closed_for_long_and_then_closed(bench: &Bench) -> Result<()> {
 
 /// Neither hears the other's FIN before it has sent its own.
 fn both_at_once(bench: &Bench) -> Result<()> {
-    let scene = bench.scene()?;
+    let scene = bench.full_stream()?.scene()?;
     let pair = scene.stage.connect(&Plan::new(Family::V4))?;
     let ends = [&pair.client, &pair.server];
     ends.iter().try_for_each(|end| peer::deafen(end))?;

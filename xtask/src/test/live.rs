@@ -33,8 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(4 * 60);
 /// QEMU's emulation takes one core.
 const MOST_AT_ONCE: usize = 2;
 
-/// The two ways to attach, "once" for what doesn't depend on it, and [`SERVERS`]: as the tests' names begin.
-pub const ATTACH: [&str; 4] = ["kprobe", "fentry", "once", SERVERS];
+/// The two ways to attach, "quiet" without `--all`, "once" for what doesn't depend on it, and [`SERVERS`]: as the tests' names begin.
+pub const ATTACH: [&str; 5] = ["kprobe", "fentry", "quiet", "once", SERVERS];
 
 /// Tests of real servers and clients of HTTP, for which a machine has more than its few files.
 pub const SERVERS: &str = "servers";

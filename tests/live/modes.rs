@@ -17,14 +17,17 @@ use lab::{
     netns::Netns,
     pair::{Family, Pair, Plan},
     peer,
-    tracer::{Finished, Tracer},
+    tracer::{Finished, Mode, Tracer},
 };
 
 use crate::bench::{Bench, LIMIT, tests};
 
 tests![
+    #[full_stream]
     what_is_worth_an_event_is_the_same_and_all_else_is_counted,
+    #[full_stream]
     connections_from_before_are_reported_when_something_happens_on_them,
+    #[full_stream]
     processes_that_preempt_one_another_hide_no_end,
 ];
 
@@ -44,8 +47,8 @@ struct Both {
 impl Both {
     fn start(bench: &Bench, netns: &Netns) -> Result<Self> {
         let inode = netns.inode().to_string();
-        let all = bench.own_tracer(&["--netns", &inode])?;
-        Ok(Self { all, quiet: Tracer::start_quiet(bench.attach, &["--netns", &inode])? })
+        let all = bench.full_stream()?.own_tracer(&["--netns", &inode])?;
+        Ok(Self { all, quiet: Tracer::start(bench.attach, Mode::Quiet, &["--netns", &inode])? })
     }
 
     /// Lets the last counts be read, too.
@@ -196,7 +199,7 @@ fn processes_that_preempt_one_another_hide_no_end(bench: &Bench) -> Result<()> {
     const EACH: usize = 400;
     let netns = Netns::new()?;
     let inode = netns.inode().to_string();
-    let tracer = bench.only_tracer_unrecorded(&["--netns", &inode])?;
+    let tracer = bench.full_stream()?.only_tracer_unrecorded(&["--netns", &inode])?;
     let work = |aborts: bool| -> Result<()> {
         let plan = Plan::new(Family::V4);
         for number in 0..EACH {
