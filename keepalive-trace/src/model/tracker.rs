@@ -115,6 +115,24 @@ impl Tracker {
 
     /// Takes in what was seen; appends what there is to tell. Sightings come in the order of their times.
     pub fn see(&mut self, sighting: &Sighting, out: &mut Vec<Event>) {
+        if sighting.socket.remote.port() == 0 {
+            self.see_nameless(sighting, out);
+        } else {
+            self.see_named(sighting, out);
+        }
+    }
+
+    /// The kernel has taken the peer from the socket already, as it does in `tcp_disconnect`: the run of the hook that sees the end
+    /// before that was skipped. It is the connection that the socket was; where that is not known, only its loss is, and is counted.
+    fn see_nameless(&mut self, sighting: &Sighting, out: &mut Vec<Event>) {
+        let address = sighting.socket.address;
+        let Some(slot) = self.table.find(address).filter(|slot| !self.table.is_ended(*slot)) else { return };
+        let history = &self.table.get(slot).history;
+        let socket = Socket { local: history.local(), remote: history.remote(), ..sighting.socket.clone() };
+        self.see_named(&Sighting { socket, ..sighting.clone() }, out);
+    }
+
+    fn see_named(&mut self, sighting: &Sighting, out: &mut Vec<Event>) {
         self.settle(sighting.mono_ns, out);
         let Some(slot) = self.connection(sighting, out) else { return };
         let at = sighting.mono_ns;

@@ -25,6 +25,33 @@ fn a_close_and_its_reset_in_either_order_are_the_same_end() {
     assert_eq!(ends[0], ends[1]);
 }
 
+/// As a disconnected socket is.
+fn nameless(address: u16) -> Socket {
+    let nowhere = |port| SocketAddr::from(([0, 0, 0, 0], port));
+    Socket { local: nowhere(address), remote: nowhere(0), ..dead(address) }
+}
+
+#[test]
+fn an_end_that_is_seen_when_the_peer_is_gone_from_the_socket_is_the_end_of_what_the_socket_was() {
+    let mut run = Run::new();
+    run.see(0, socket(1), connected());
+    assert_eq!(run.see(1000, dead(1), reset()), ["A reset"]);
+    assert_eq!(run.see(1000, nameless(1), What::Closed(closed(State::ESTABLISHED))), ["A end local-abort"]);
+    let end = end(&run);
+    let told = end.body.connection().unwrap();
+    assert_eq!((told.local, told.remote), (socket(1).local, socket(1).remote));
+}
+
+#[test]
+fn an_end_of_what_was_never_known_and_has_no_peer_any_more_is_not_reported() {
+    let mut run = Run::new();
+    run.tracker.keep_quiet();
+    let late = What::Connected { connect_us: Some(312), opener: Some(nginx()), late: true };
+    assert!(run.see(900, nameless(1), late).is_empty());
+    assert!(run.see(1000, nameless(1), What::Closed(closed(State::ESTABLISHED))).is_empty());
+    assert!(run.settle(2000).is_empty() && run.histories().is_empty());
+}
+
 #[test]
 fn an_abort_without_a_reset_is_judged_when_it_has_waited_long_enough() {
     let mut run = Run::new();
