@@ -43,6 +43,7 @@ pub mod sysctl;
 pub mod timer;
 pub mod tracer;
 pub mod wire;
+pub mod worker;
 
 /// True, with a word on stderr, where a test can't run because making a network namespace is not allowed.
 #[cfg(test)]

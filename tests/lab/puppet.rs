@@ -25,7 +25,7 @@ use nix::{
 };
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use crate::{kill, sockopt};
+use crate::{kill, sockopt, worker};
 
 /// Obeys until stdin ends.
 pub fn play(name: &str) -> Result<()> {
@@ -114,6 +114,12 @@ impl Puppet {
             }
             ["get", option] => return Ok(sockopt::get(self.socket()?, sockopt::named(option)?)?.to_string()),
             ["destroy", local, remote] => kill::destroy_between(local.parse()?, remote.parse()?)?,
+            ["stay-on", cpu] => worker::stay_on(cpu.parse()?)?,
+            ["die-together", count, ref keepalive @ ..] => {
+                return Ok(worker::die_together(count.parse()?, &settings(keepalive)?)?.to_string());
+            }
+            ["abort", milliseconds] => return Ok(worker::abort(Duration::from_millis(milliseconds.parse()?))?.to_string()),
+            ["churn", milliseconds] => return Ok(worker::churn(Duration::from_millis(milliseconds.parse()?))?.to_string()),
             ["spin", milliseconds] => spin(Duration::from_millis(milliseconds.parse()?)),
             _ => bail!("it does not know how"),
         }
@@ -248,13 +254,17 @@ fn connected_by_thread(name: &str, to: SocketAddr, keepalive: &[&str]) -> Result
 
 /// Idle, interval and probes; 0 for no keepalive.
 fn set_keepalive(socket: &Socket, words: &[&str]) -> Result<()> {
-    let &[idle, interval, probes] = words else { bail!("keepalive is three numbers, not {words:?}") };
-    if probes == "0" {
+    if words.last() == Some(&"0") {
         return Ok(());
     }
+    socket.set_tcp_keepalive(&settings(words)?).context("keepalive")
+}
+
+fn settings(words: &[&str]) -> Result<TcpKeepalive> {
+    let &[idle, interval, probes] = words else { bail!("keepalive is three numbers, not {words:?}") };
     let seconds = |word: &str| Ok::<_, anyhow::Error>(Duration::from_secs(word.parse()?));
     let times = TcpKeepalive::new().with_time(seconds(idle)?).with_interval(seconds(interval)?);
-    socket.set_tcp_keepalive(&times.with_retries(probes.parse()?)).context("keepalive")
+    Ok(times.with_retries(probes.parse()?))
 }
 
 fn address(address: socket2::SockAddr) -> Result<SocketAddr> {

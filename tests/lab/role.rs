@@ -9,6 +9,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -185,6 +186,26 @@ impl Actor {
     /// It ends the connection's local end, whoever holds it.
     pub fn destroy(&mut self, connection: &Connection) -> Result<()> {
         self.ask(&format!("destroy {} {}", connection.local, connection.remote)).map(drop)
+    }
+
+    /// It stays on one CPU from now on.
+    pub fn stay_on(&mut self, cpu: usize) -> Result<()> {
+        self.ask(&format!("stay-on {cpu}")).map(drop)
+    }
+
+    /// [`worker::die_together`](crate::worker::die_together)
+    pub fn die_together(&mut self, count: usize, keepalive: Keepalive) -> Result<usize> {
+        Ok(self.ask(&format!("die-together {count} {}", spelled(keepalive)))?.parse()?)
+    }
+
+    /// [`worker::abort`](crate::worker::abort)
+    pub fn abort_for(&mut self, time: Duration) -> Result<usize> {
+        Ok(self.ask(&format!("abort {}", time.as_millis()))?.parse()?)
+    }
+
+    /// [`worker::churn`](crate::worker::churn)
+    pub fn churn_for(&mut self, time: Duration) -> Result<usize> {
+        Ok(self.ask(&format!("churn {}", time.as_millis()))?.parse()?)
     }
 
     /// It ends of itself, as a process does that has nothing more to do.

@@ -2,7 +2,9 @@
 //!
 //! Each test is there three times: `kprobe::...` and `fentry::...` with `--all`, and `quiet::...` without it, attached as the tracer
 //! chooses. Those that need `--all` are marked, and not in `quiet::`; those for which it makes no difference are there once,
-//! `once::...`; those that want servers and clients of HTTP, `servers::...`, are ignored where the machine has none.
+//! `once::...`;
+//! those that want servers and clients of HTTP, `servers::...`, or more than one CPU, `smp::...`, are ignored where the machine has
+//! none.
 //! They load programs into the kernel and hide parts of it, so they run only in a machine that is meant for it, which says so in its
 //! environment.
 mod before_us;
@@ -29,6 +31,7 @@ mod servers;
 mod settings;
 mod silences;
 mod skips;
+mod smp;
 mod sockets;
 mod story;
 mod sysctl;
@@ -101,6 +104,8 @@ const ONCE: &str = "once";
 const QUIET: &str = "quiet";
 /// Those that want servers and clients of HTTP, which a machine has only where they are asked for.
 const SERVERS: &str = "servers";
+/// Those that want more than one CPU, each way of attaching and in each mode.
+const SMP: &str = "smp";
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness reports to whoever started it")]
 fn main() -> ExitCode {
@@ -140,14 +145,25 @@ fn run(permitted: bool) -> Result<ExitCode> {
     let once = trials(ONCE, &THEMES_ONCE, &auto, !permitted);
     let missing = server::missing();
     let servers = trials(SERVERS, &servers::THEMES, &auto, !permitted || missing.is_some());
-    if let Some(reason) = missing.filter(|_| permitted) {
-        let is_chosen = |name: &str| {
-            let is_in = |part: &String| name.contains(part.as_str());
-            arguments.filter.as_ref().is_none_or(is_in) && !arguments.skip.iter().any(is_in)
-        };
-        servers.iter().map(Trial::name).filter(|name| is_chosen(name)).for_each(|name| println!("skip {name}: {reason}"));
+    let few = smp::missing();
+    let smp: Vec<Trial> = [(Mode::Full, "all"), (Mode::Quiet, "default")]
+        .iter()
+        .flat_map(|&(mode, name)| Attach::BOTH.map(|attach| (mode, name, attach)))
+        .flat_map(|(mode, name, attach)| {
+            let prefix = format!("{SMP}::{attach}-{name}");
+            trials(&prefix, &[("workers", smp::TESTS)], &bench(attach, mode), !permitted || few.is_some())
+        })
+        .collect();
+    let is_chosen = |name: &str| {
+        let is_in = |part: &String| name.contains(part.as_str());
+        arguments.filter.as_ref().is_none_or(is_in) && !arguments.skip.iter().any(is_in)
+    };
+    for (trials, missing) in [(&servers, missing), (&smp, few)] {
+        if let Some(reason) = missing.filter(|_| permitted) {
+            trials.iter().map(Trial::name).filter(|name| is_chosen(name)).for_each(|name| println!("skip {name}: {reason}"));
+        }
     }
-    let trials = both.chain(quiet).chain(once).chain(servers).collect();
+    let trials = both.chain(quiet).chain(once).chain(smp).chain(servers).collect();
     if !permitted {
         return Ok(libtest_mimic::run(&arguments, trials).exit_code());
     }

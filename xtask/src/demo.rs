@@ -66,7 +66,7 @@ fn in_machines(options: &DemoOptions, guest: &Guest, reason: &str) -> Result<boo
             patience: LIMIT,
         })
     };
-    let (short, defaults) = (boot(&["short"], Clock::Real)?, boot(&["defaults", "settings"], Clock::Virtual)?);
+    let (short, defaults) = (boot(&["short"], Clock::Real { cpus: 1 })?, boot(&["defaults", "settings"], Clock::Virtual)?);
     thread::scope(|scope| {
         let later = scope.spawn(|| collect(&defaults));
         let short = show(&short)?;

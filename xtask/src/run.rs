@@ -18,7 +18,7 @@ pub fn command(options: &VmOptions) -> Result<ExitCode> {
     }
     let machine = setup::machine()?;
     let kernel = kernels::provide(&options.kernel)?;
-    let clock = if options.real { Clock::Real } else { Clock::Virtual };
+    let clock = if options.real { Clock::Real { cpus: 1 } } else { Clock::Virtual };
     let mut initramfs = Initramfs::build(&machine.busybox, &files, &options.command)?;
     if options.servers {
         initramfs = initramfs.with_packed(&setup::servers()?)?;

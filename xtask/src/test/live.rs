@@ -1,4 +1,5 @@
-//! The live tests: two machines for each kernel, and a third for some, two at a time, each in its own virtual time.
+//! The live tests: two machines for each kernel, and a third for some, two at a time, each in its own virtual time. What
+//! wants several CPUs has a machine alone, in real time.
 use std::{
     collections::{BTreeMap, VecDeque},
     fs::File,
@@ -33,8 +34,12 @@ const PATIENCE: Duration = Duration::from_secs(4 * 60);
 /// QEMU's emulation takes one core.
 const MOST_AT_ONCE: usize = 2;
 
-/// The two ways to attach, "quiet" without `--all`, "once" for what doesn't depend on it, and [`SERVERS`]: as the tests' names begin.
-pub const ATTACH: [&str; 5] = ["kprobe", "fentry", "quiet", "once", SERVERS];
+/// The two ways to attach, "once" for what doesn't depend on it, and [`SERVERS`]: as the tests' names begin.
+pub const ATTACH: [&str; 6] = ["kprobe", "fentry", "quiet", "once", SMP, SERVERS];
+
+/// Tests that want a machine with more than one CPU, which has no virtual time.
+pub const SMP: &str = "smp";
+const CPUS: u32 = 2;
 
 /// Tests of real servers and clients of HTTP, for which a machine has more than its few files.
 pub const SERVERS: &str = "servers";
@@ -58,8 +63,8 @@ struct Boot {
 }
 
 /// What a machine runs of the tests where nobody chooses: each kernel boots twice, so that two CPUs are busy to the end, and once more
-/// with servers.
-const PARTS: [&[&str]; 3] = [&["once::"], &[SKIP, "once::", SKIP, "servers::"], &["servers::"]];
+/// with servers. Those that want several CPUs run where they are chosen.
+const PARTS: [&[&str]; 3] = [&["once::"], &[SKIP, "once::", SKIP, "servers::", SKIP, "smp::"], &["servers::"]];
 const SKIP: &str = "--skip";
 
 /// One machine's part of the tests.
@@ -67,6 +72,7 @@ struct Part {
     initramfs: Initramfs,
     /// MiB.
     memory: u32,
+    clock: Clock,
     /// Only some kernels run it.
     has_servers: bool,
 }
@@ -76,9 +82,10 @@ impl Part {
     fn new(machine: &Machine, guest: &Guest, arguments: &[&str], archive: Option<&Path>) -> Result<Self> {
         let command: Vec<String> = ["/bin/live", "--color=never"].iter().chain(arguments).map(ToString::to_string).collect();
         let initramfs = Initramfs::build(&machine.busybox, &guest.files(), &command)?;
+        let clock = if wants(arguments, SMP) { Clock::Real { cpus: CPUS } } else { Clock::Virtual };
         Ok(match archive {
-            Some(archive) => Self { initramfs: initramfs.with_packed(archive)?, memory: MORE_MEMORY, has_servers: true },
-            None => Self { initramfs, memory: MEMORY, has_servers: wants_servers(arguments) },
+            Some(archive) => Self { initramfs: initramfs.with_packed(archive)?, memory: MORE_MEMORY, clock, has_servers: true },
+            None => Self { initramfs, memory: MEMORY, clock, has_servers: wants(arguments, SERVERS) },
         })
     }
 
@@ -88,10 +95,10 @@ impl Part {
     }
 }
 
-/// Whether they choose these, rather than skip them.
-fn wants_servers(arguments: &[&str]) -> bool {
+/// Whether they choose the tests whose names begin so, rather than skip them.
+fn wants(arguments: &[&str], prefix: &str) -> bool {
     let before = [""].iter().chain(arguments);
-    before.zip(arguments).any(|(before, argument)| *before != SKIP && argument.starts_with(SERVERS))
+    before.zip(arguments).any(|(before, argument)| *before != SKIP && argument.starts_with(prefix))
 }
 
 /// Runs the live tests on these kernels.
@@ -100,40 +107,48 @@ pub fn run(machine: Machine, kernels: Vec<(String, Result<Kernel>)>, arguments: 
     let chosen: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let parts = if chosen.is_empty() { PARTS.to_vec() } else { vec![&chosen[..]] };
     // Where they can't be had, the tests say that they aren't there.
-    let servers = parts.iter().any(|part| wants_servers(part)).then(setup::servers);
+    let servers = parts.iter().any(|part| wants(part, SERVERS)).then(setup::servers);
     if let Some(Err(reason)) = &servers {
         println!("no servers: {reason:#}");
     }
     let servers = servers.and_then(Result::ok);
-    let archive = |part: &[&str]| servers.as_deref().filter(|_| wants_servers(part));
+    let archive = |part: &[&str]| servers.as_deref().filter(|_| wants(part, SERVERS));
     let parts: Vec<Part> = parts.iter().map(|part| Part::new(&machine, &guest, part, archive(part))).collect::<Result<_>>()?;
     let logs = workspace::folder(workspace::vm().join("log"))?;
 
     let tests = Tests { qemu: machine.qemu, logs, board: Board::new() };
     let mut runs: Vec<Run> = kernels.into_iter().map(|(series, kernel)| Run::new(series, kernel)).collect();
     let jobs = |part| (0..runs.len()).map(move |place| (place, part));
-    let queue: Mutex<VecDeque<_>> = Mutex::new((0..parts.len()).flat_map(jobs).collect());
+    let (small, large): (Vec<_>, Vec<_>) =
+        (0..parts.len()).flat_map(jobs).partition(|(_, part)| parts[*part].clock == Clock::Virtual);
+    let run = |(place, part): (usize, usize)| {
+        let Run { series, kernel: Ok(kernel), .. } = &runs[place] else { return None };
+        if chosen.is_empty() && !parts[part].is_for(series) {
+            return None;
+        }
+        let log = if parts.len() > 1 { format!("{series}-{}.log", part + 1) } else { format!("{series}.log") };
+        Some((place, tests.run(kernel, &parts[part], &log)))
+    };
+    let queue = Mutex::new(VecDeque::from(small));
     let done = Mutex::new(Vec::new());
     let workers = thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE);
     thread::scope(|scope| {
         for worker in 0..workers {
-            let (queue, done, tests, runs, parts, chosen) = (&queue, &done, &tests, &runs, &parts, &chosen);
+            let (queue, done, run) = (&queue, &done, &run);
             scope.spawn(move || {
                 // Only speed is lost where that fails.
                 drop(stay_on_cpu(worker));
-                while let Some((place, part)) = next(queue) {
-                    let Run { series, kernel: Ok(kernel), .. } = &runs[place] else { continue };
-                    if chosen.is_empty() && !parts[part].is_for(series) {
-                        continue;
-                    }
-                    let log = if parts.len() > 1 { format!("{series}-{}.log", part + 1) } else { format!("{series}.log") };
-                    let booted = tests.run(kernel, &parts[part], &log);
-                    done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((place, booted));
+                while let Some(job) = next(queue) {
+                    let booted = run(job);
+                    done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).extend(booted);
                 }
             });
         }
     });
-    for (place, booted) in done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+    let mut done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // Those with several CPUs have this machine to themselves.
+    done.extend(large.into_iter().filter_map(run));
+    for (place, booted) in done {
         runs[place].boots.push(booted);
     }
     Ok(runs)
@@ -170,7 +185,7 @@ impl Tests {
             qemu: self.qemu.clone(),
             kernel: kernel.clone(),
             initramfs: part.initramfs.clone(),
-            clock: Clock::Virtual,
+            clock: part.clock,
             memory: part.memory,
             limit: LIMIT,
             patience: PATIENCE,
@@ -289,8 +304,10 @@ mod tests {
 
     #[test]
     fn every_kernel_runs_all_but_the_servers_tests() {
-        let wanted = PARTS.map(wants_servers);
+        let wanted = PARTS.map(|part| wants(part, SERVERS));
         assert_eq!(wanted, [false, false, true]);
-        assert!(wants_servers(&["servers::nginx"]));
+        assert!(wants(&["servers::nginx"], SERVERS));
+        assert_eq!(PARTS.map(|part| wants(part, SMP)), [false; 3]);
+        assert!(wants(&["smp::kprobe"], SMP));
     }
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use super::{
     libtest::Counts,
-    live::{ATTACH, Run, SERVERS},
+    live::{ATTACH, Run, SERVERS, SMP},
 };
 
 pub fn text(runs: &[Run]) -> String {
@@ -12,7 +12,7 @@ pub fn text(runs: &[Run]) -> String {
     for run in runs {
         match &run.kernel {
             Ok(kernel) => {
-                let is_tried = |attach: &str| attach != SERVERS || run.counts_of(SERVERS) != Counts::default();
+                let is_tried = |attach: &str| ![SMP, SERVERS].contains(&attach) || run.counts_of(attach) != Counts::default();
                 let tried = ATTACH.into_iter().filter(|attach| is_tried(attach));
                 rows.extend(tried.map(|attach| row(run, kernel.full_version(), attach)));
             }
