@@ -56,16 +56,16 @@ pub fn destroyed<F: Fields>(sk: F) {
     let unread = sk.unread_data();
     let from = match conn.closed_from as u8 {
         0 => state::SYN_SENT,
-        // A close with unread data sends no FIN. One without does, and after that the kernel was out of memory, or `tcp_done`
+        // A close with unread data or with SO_LINGER 0 sends no FIN. Any other does, and after that the kernel was out of memory, or `tcp_done`
         // was missed.
-        state::ESTABLISHED | state::SYN_RECV if unread == 0 => {
+        state::ESTABLISHED | state::SYN_RECV if unread == 0 && !sk.aborts_at_close() => {
             if sk.all_acked() {
                 state::FIN_WAIT2
             } else {
                 state::FIN_WAIT1
             }
         }
-        state::CLOSE_WAIT if unread == 0 => state::LAST_ACK,
+        state::CLOSE_WAIT if unread == 0 && !sk.aborts_at_close() => state::LAST_ACK,
         from => from,
     };
     ended(sk, from, End::Destroyed);
@@ -210,9 +210,17 @@ fn end_record<F: Fields>(sk: F, how: u32, from: u32) {
     if !filter::wanted(sk) {
         return;
     }
-    if config!(quiet) != 0 && conn.marks & mark::TOLD == 0 {
+    if conn.marks & mark::TOLD == 0 {
         birth(sk, &conn);
     }
+    record_alone(sk, how.get().into(), from.get().into(), &conn);
+}
+
+/// A function of its own, as [`birth`] has one.
+#[inline(never)]
+fn record_alone<F: Fields>(sk: F, how: u32, from: u32, conn: &Conn) {
+    let how = Forgotten::new(how as u8);
+    let from = Forgotten::new(from as u8);
     emit(|record| {
         if how.has(how::ORDERLY) {
             sk.identify(record);
@@ -239,7 +247,7 @@ fn end_record<F: Fields>(sk: F, how: u32, from: u32) {
             }
         }
         if from.get() == state::SYN_SENT {
-            handshake(record, &conn);
+            handshake(record, conn);
             record.has &= !has::TASK;
         }
         // Where a process gives up or aborts, it is the one that runs. An error comes in whatever task is there; then the

@@ -119,6 +119,12 @@ pub trait Fields: Copy {
         self.get::<i32>(offset!(linger2)).is_some_and(|linger2| linger2 < 0)
     }
 
+    /// SO_LINGER with time 0: a close sends RST.
+    #[inline(always)]
+    fn aborts_at_close(self) -> bool {
+        self.flags() & SOCK_LINGER != 0 && self.get::<u64>(offset!(lingertime)) == Some(0)
+    }
+
     /// Bytes received that no process has read, in sequence numbers: a FIN counts.
     #[inline(always)]
     fn unread(self) -> Option<u32> {
@@ -222,7 +228,7 @@ fn left<F: Fields>(sk: F, record: &mut Record) -> Option<()> {
     if sk.no_linger2() {
         record.flags |= flag::NO_LINGER2;
     }
-    if sk.flags() & SOCK_LINGER != 0 && sk.get::<u64>(offset!(lingertime))? == 0 {
+    if sk.aborts_at_close() {
         record.flags |= flag::LINGER_ZERO;
     }
     Some(())

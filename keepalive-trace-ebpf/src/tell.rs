@@ -44,52 +44,50 @@ pub fn sign(record: &mut Record, process: Option<(u32, [u64; 2])>) {
     }
 }
 
-/// In quiet mode: something happens on a connection, and the reader learns first how it began. The record has the time of the
-/// beginning, and the settings as they are now.
-#[inline(never)]
+/// Something happens on a connection, and the reader learns first how it began, where that was seen and not told yet.
+#[inline(always)]
 pub fn birth<F: Fields>(sk: F, conn: &Conn) {
-    let connects = conn.marks & mark::CONNECTS != 0;
-    if !connects && conn.marks & mark::ACCEPTED == 0 {
+    if conn.marks & mark::CONNECTS == 0 {
+        if conn.marks & mark::ACCEPTED == 0 {
+            return;
+        }
+    } else if conn.established_ns == 0 && matches!(sk.state(), Some(state::SYN_SENT | state::SYN_RECV | state::CLOSE)) {
+        // Not established. In other states both sides had connected at once, or the hook was skipped.
         return;
     }
-    // Both sides connected at once, or the hook was skipped, or it was never established.
-    let unseen = connects && conn.established_ns == 0;
-    if unseen && matches!(sk.state(), Some(state::SYN_SENT | state::SYN_RECV | state::CLOSE)) {
-        return;
-    }
+    birth_record(sk, conn);
+}
+
+/// The record has the time of the beginning, and the settings as they are now. A function of its own: a call is where the verifier
+/// finds that it has been here before. It forgets that while a record is reserved.
+#[inline(never)]
+fn birth_record<F: Fields>(sk: F, conn: &Conn) {
     emit(|record| {
         sk.describe(record);
         record.has &= !has::CLOCKS;
         record.state = state::ESTABLISHED;
-        if connects {
-            record.kind = kind::CONNECTED;
-            if unseen {
-                sign_as(record, conn.opener, conn.opener_comm);
-            } else {
-                handshake(record, conn);
-            }
-        } else {
-            record.kind = kind::ACCEPTED;
-            sign_as(record, conn.opener, conn.opener_comm);
-        }
+        record.kind = if conn.marks & mark::CONNECTS != 0 { kind::CONNECTED } else { kind::ACCEPTED };
         record.flags &= !flag::DEAD;
         record.flags |= flag::LATE;
-        record.mono_ns = if connects && !unseen { conn.established_ns } else { conn.began_ns };
+        record.mono_ns = conn.began_ns;
+        if conn.established_ns != 0 {
+            record.mono_ns = conn.established_ns;
+            record.since_ns = conn.established_ns.wrapping_sub(conn.began_ns);
+            record.has |= has::SINCE;
+        }
+        sign_as(record, conn.opener, conn.opener_comm);
     });
 }
 
-/// In quiet mode, before a record of this socket: its connection is told from now on.
+/// Before a record of this socket: its connection is told from now on.
 #[inline(never)]
 pub fn tell_from_now<F: Fields>(sk: F) {
-    if config!(quiet) == 0 {
-        return;
-    }
     if let Some(conn) = conns::get(sk) {
         if conn.marks & mark::TOLD == 0 {
             conn.marks |= mark::TOLD;
             birth(sk, conn);
         }
-    } else if sk.state() != Some(state::CLOSE) {
+    } else if config!(quiet) != 0 && sk.state() != Some(state::CLOSE) {
         conns::put(sk, &Conn { marks: mark::TOLD, ..NOTHING });
     }
 }

@@ -244,7 +244,11 @@ impl Tracker {
                 }
                 // It began after the walk: the one that the walk has found ended, and was only counted.
                 self.table.end(slot);
-            } else if !matches!(what, What::Connected { .. }) || self.table.get(slot).state == State::SYN_SENT {
+            } else if !matches!(what, What::Connected { .. })
+                || self.table.get(slot).state == State::SYN_SENT
+                // The walk found it, and how it began was not told then.
+                || what.is_late() && *mono_ns <= self.table.get(slot).history.opened_ns
+            {
                 self.table.get_mut(slot).state = socket.state;
                 self.own(slot, what.holder(), *mono_ns, socket, out);
                 return Some(slot);

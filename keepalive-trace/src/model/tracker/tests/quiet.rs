@@ -52,3 +52,13 @@ fn a_birth_after_the_walk_is_another_connection_with_the_same_ends() {
     assert_eq!(run.told[0].body.connection().unwrap().settings, Some(settings(9)), "not those of the one before");
     assert_eq!(run.see(5000, now(), probe(1)), ["A probe 1"]);
 }
+
+#[test]
+fn with_the_full_stream_a_late_birth_of_a_connection_that_the_walk_found_is_no_other_connection() {
+    let mut run = Run::new();
+    assert_eq!(run.see(1000, socket(1), What::Snapshot), ["A open snapshot"]);
+    assert_eq!(run.see(900, socket(1), born_late()), ["A owner nginx, 1 in all"]);
+    assert_eq!(run.see(5000, socket(1), probe(1)), ["A probe 1"]);
+    // One that began after the walk is another.
+    assert_eq!(run.see(6000, socket(1), born_late()), ["A end unknown", "B open connect"]);
+}
