@@ -53,19 +53,19 @@ pub fn destroyed<F: Fields>(sk: F) {
         conns::remove(sk);
         return;
     }
-    let unread = sk.unread_data();
+    // `tcp_disconnect` clears the port: by SO_LINGER 0 or TCP_REPAIR, the close aborted it.
+    let aborted = sk.unread_data() > 0 || sk.rport() == Some(0) || sk.aborts_at_close();
     let from = match conn.closed_from as u8 {
         0 => state::SYN_SENT,
-        // A close with unread data or with SO_LINGER 0 sends no FIN. Any other does, and after that the kernel was out of memory, or `tcp_done`
-        // was missed.
-        state::ESTABLISHED | state::SYN_RECV if unread == 0 && !sk.aborts_at_close() => {
+        // Any other close sends a FIN, and after that the kernel was out of memory, or `tcp_done` was missed.
+        state::ESTABLISHED | state::SYN_RECV if !aborted => {
             if sk.all_acked() {
                 state::FIN_WAIT2
             } else {
                 state::FIN_WAIT1
             }
         }
-        state::CLOSE_WAIT if unread == 0 && !sk.aborts_at_close() => state::LAST_ACK,
+        state::CLOSE_WAIT if !aborted => state::LAST_ACK,
         from => from,
     };
     ended(sk, from, End::Destroyed);

@@ -24,7 +24,7 @@ use super::{
     witness::Witness,
 };
 use crate::model::{
-    event::{Attach, Body, Event, Place},
+    event::{Attach, Body, Event, Lost, Place},
     following,
     owner::Owners as Wanted,
     sighting::What,
@@ -70,6 +70,8 @@ pub struct Stream {
     /// In quiet mode.
     ends: Option<Ends>,
     owners: Owners,
+    /// Something was seen whose owner is to be looked up.
+    owner_asked_for: bool,
     awake_until: Instant,
     next_losses: Instant,
     /// How long after that losses are looked up again, unless something comes.
@@ -80,6 +82,8 @@ pub struct Stream {
     pace: Pace,
     /// Events were lost, and the ends of connections may be among them.
     ends_lost: bool,
+    /// Skipped runs that may have lost an end, and are not counted as lost yet.
+    unsure_ends: u64,
     events: Vec<Event>,
 }
 
@@ -102,6 +106,7 @@ impl Stream {
             witness: if probes.attach == Attach::Kprobe { Some(Witness::of(&mut probes.ebpf)?) } else { None },
             ends: if probes.quiet { Some(Ends::watch(&mut probes.ebpf)?) } else { None },
             owners: Owners::default(),
+            owner_asked_for: false,
             awake_until: Instant::now() + AWAKE,
             next_losses: Instant::now() + LOSSES,
             idle_losses: IDLE_LOSSES,
@@ -109,6 +114,7 @@ impl Stream {
             batch: Vec::with_capacity(BATCH),
             pace: Pace::default(),
             ends_lost: false,
+            unsure_ends: 0,
             events: Vec::new(),
         })
     }
@@ -206,10 +212,10 @@ impl Stream {
         mut sink: impl FnMut(&Event) -> Result<Flow>,
     ) -> Result<Flow> {
         while self.fill(BATCH) {
-            if self.owners.is_due() && self.batch.iter().any(Seen::asks_for_owner) {
-                let holders = self.owners.look(probes)?;
+            self.owner_asked_for |= self.batch.iter().any(Seen::asks_for_owner);
+            if self.owner_asked_for && self.owners.is_due() {
                 let now = self.batch.first().map_or(0, Seen::mono_ns);
-                tracker.held(&holders.iter().map(holding).collect::<Vec<_>>(), now, &mut self.events);
+                self.look_for_owners(probes, tracker, now)?;
             }
             let batch = std::mem::take(&mut self.batch);
             for seen in &batch {
@@ -218,6 +224,10 @@ impl Stream {
                 }
             }
             self.batch = batch;
+        }
+        // Asked for too soon after the last look.
+        if self.owner_asked_for && self.owners.is_due() {
+            self.look_for_owners(probes, tracker, facts::mono_ns())?;
         }
         tracker.settle(facts::mono_ns(), &mut self.events);
         if self.hand_over(&mut sink)? == Flow::Enough {
@@ -247,7 +257,8 @@ impl Stream {
         if self.tell_losses(tracker, &mut sink)? == Flow::Enough {
             return Ok(Flow::Enough);
         }
-        if !self.ends_lost || !probes.can_walk("sockets") {
+        self.unsure_ends += self.losses.unsure_ends();
+        if !self.ends_lost && self.unsure_ends == 0 || !probes.can_walk("sockets") {
             return Ok(Flow::More);
         }
         let Self { pace, owners, .. } = self;
@@ -255,13 +266,15 @@ impl Stream {
         // Twice: a walk may pass over a socket while others of its hash chain go.
         let walks = pace.spend(|| [(); 2].map(|()| Snapshot::take(probes, owners, &[])));
         let Some(walks) = walks else { return Ok(Flow::More) };
-        self.ends_lost = false;
+        // Of a full ring and the like, ends are counted already.
+        let unsure = if std::mem::take(&mut self.ends_lost) { 0 } else { self.unsure_ends };
+        self.unsure_ends = 0;
         let mut census = Census { began_ns, ..Census::default() };
         for walk in walks {
             let Snapshot { sockets, holders: _, namespaces, failures } = walk?;
             if let Some(failure) = failures.first() {
                 log::warn!("connections whose end was lost are not looked for: {failure:#}");
-                return Ok(Flow::More);
+                return tell_skips(unsure, &mut sink);
             }
             census.namespaces.extend(namespaces.inodes());
             census.sockets.extend(sockets.iter().map(|record| (record.sk, record.lport, record.rport)));
@@ -276,8 +289,11 @@ impl Stream {
             }
             self.batch = batch;
         }
-        tracker.end_missing(&census, &mut self.events);
-        self.hand_over(&mut sink)
+        let missing = tracker.end_missing(&census, &mut self.events);
+        if self.hand_over(&mut sink)? == Flow::Enough {
+            return Ok(Flow::Enough);
+        }
+        tell_skips(if unsure > 0 { missing } else { 0 }, &mut sink)
     }
 
     /// Where HTTP was to be watched and a client began with TLS: whom it greeted. Once in a run.
@@ -306,7 +322,9 @@ impl Stream {
         tracker.settle(u64::MAX, &mut self.events);
         self.hand_over(&mut sink)?;
         self.tell_ends(&mut sink)?;
-        self.tell_losses(tracker, sink)?;
+        self.tell_losses(tracker, &mut sink)?;
+        // No walk could show whether these had lost an end.
+        tell_skips(std::mem::take(&mut self.unsure_ends), &mut sink)?;
         Ok(())
     }
 
@@ -321,6 +339,13 @@ impl Stream {
         for (name, missed) in self.losses.missed().filter(|(_, missed)| *missed > 0) {
             log::info!("the kernel skipped {missed} runs of {name}");
         }
+    }
+
+    fn look_for_owners(&mut self, probes: &mut Probes, tracker: &mut Tracker, now_ns: u64) -> Result<()> {
+        self.owner_asked_for = false;
+        let holders = self.owners.look(probes)?;
+        tracker.held(&holders.iter().map(holding).collect::<Vec<_>>(), now_ns, &mut self.events);
+        Ok(())
     }
 
     /// Takes records out of the ring, `most` at a time; false when there were none.
@@ -474,6 +499,14 @@ async fn readable(http: Option<&Http>) -> std::io::Result<AsyncFdReadyGuard<'_, 
         Some(Http { ring, .. }) => ring.readable().await,
         None => std::future::pending().await,
     }
+}
+
+/// Hands over how many events were lost with skipped runs.
+fn tell_skips(count: u64, sink: &mut impl FnMut(&Event) -> Result<Flow>) -> Result<Flow> {
+    if count == 0 {
+        return Ok(Flow::More);
+    }
+    sink(&Event { mono_ns: facts::mono_ns(), body: Body::Lost(Lost { count, place: Place::SkippedRun }) })
 }
 
 /// Whether a sink wants more.

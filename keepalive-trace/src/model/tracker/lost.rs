@@ -2,7 +2,11 @@
 use std::collections::HashSet;
 
 use super::{Tracker, connection::remembered};
-use crate::model::{event::Event, sighting::Closed, state::State};
+use crate::model::{
+    event::{Body, Event},
+    sighting::Closed,
+    state::State,
+};
 
 /// What a walk through the kernel's sockets has found.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +21,8 @@ pub struct Census {
 
 impl Tracker {
     /// Ends the connections that a walk has not found, and on which nothing has happened since it began. To be called when all
-    /// that had been seen before the end of the walk has been taken in.
-    pub fn end_missing(&mut self, census: &Census, out: &mut Vec<Event>) {
+    /// that had been seen before the end of the walk has been taken in. Gives how many are told of.
+    pub fn end_missing(&mut self, census: &Census, out: &mut Vec<Event>) -> u64 {
         let mut missing = Vec::new();
         for (address, slot) in self.table.living() {
             let history = &self.table.get(slot).history;
@@ -30,9 +34,11 @@ impl Tracker {
                 missing.push((address, slot));
             }
         }
+        let before = out.len();
         for (address, slot) in missing {
             let socket = remembered(&self.table.get(slot).history, address, State::CLOSE);
             self.finish(slot, census.began_ns, &socket, &Closed::unseen(), out);
         }
+        out[before..].iter().filter(|event| matches!(event.body, Body::End(..))).count() as u64
     }
 }
