@@ -25,6 +25,8 @@ enum End {
     Disconnect,
     /// `tcp_destroy_sock`, where no other hook had seen it.
     Destroyed,
+    /// Likewise, of a socket that its close has aborted.
+    Aborted,
 }
 
 /// `tcp_done`: the state becomes CLOSE, in a softirq nearly always.
@@ -68,7 +70,7 @@ pub fn destroyed<F: Fields>(sk: F) {
         state::CLOSE_WAIT if !aborted => state::LAST_ACK,
         from => from,
     };
-    ended(sk, from, End::Destroyed);
+    ended(sk, from, if aborted { End::Aborted } else { End::Destroyed });
 }
 
 /// What an end is like, in one word for [`end_record`].
@@ -77,8 +79,8 @@ mod how {
     pub const TIME_WAIT: u8 = 1 << 1;
     /// Nothing was left undone.
     pub const ORDERLY: u8 = 1 << 2;
-    /// [`super::End::Destroyed`].
-    pub const DESTROYED: u8 = 1 << 3;
+    /// [`super::End::Aborted`].
+    pub const ABORTED: u8 = 1 << 3;
 }
 
 /// The one end of a connection.
@@ -113,8 +115,8 @@ fn ended<F: Fields>(sk: F, from: u8, end: End) {
         orderly::PEER_CLOSE => how::ORDERLY,
         _ => 0,
     };
-    if end == End::Destroyed {
-        how |= how::DESTROYED;
+    if end == End::Aborted {
+        how |= how::ABORTED;
     }
     let (how, from) = (Forgotten::new(how).get().into(), Forgotten::new(from).get().into());
     // No timer calls tcp_disconnect.
@@ -241,9 +243,10 @@ fn record_alone<F: Fields>(sk: F, how: u32, from: u32, conn: &Conn) {
             record.flags |= flag::TIME_WAIT;
         } else if !how.has(how::ORDERLY) {
             sk.describe_left(record);
-            if how.has(how::DESTROYED) && sk.unread_data() > 0 {
-                // It was no orphan yet when its close found data unread.
+            if how.has(how::ABORTED) {
+                // It was no orphan yet, and `tcp_disconnect` leaves an error that nobody is told of.
                 record.flags &= !flag::DEAD;
+                record.err = 0;
             }
         }
         if from.get() == state::SYN_SENT {

@@ -11,7 +11,7 @@ use crate::{
     maps::{config, emit, offset},
     sock::{is_connection, state},
     task::current_process,
-    tell::{handshake, sign, sign_as},
+    tell::{handshake, sign, sign_as, tell_from_now},
 };
 
 /// `tcp_v4_connect` and `tcp_v6_connect` have returned 0: the SYN was sent, and the socket is still locked.
@@ -100,6 +100,10 @@ pub fn closing<F: Fields, W: Fields>(sk: F, whole: impl FnOnce() -> Option<W>, f
     }
     if let Some(conn) = conns::get(sk) {
         note_close(conn, from, sends_fin, for_good);
+        // This close aborts: `tcp_disconnect` clears the addresses, and the hooks that see them may be skipped.
+        if for_good && sk.aborts_at_close() {
+            whole().map(tell_from_now);
+        }
         return;
     }
     if !whole().is_some_and(filter::wanted) {
