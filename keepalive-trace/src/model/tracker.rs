@@ -293,6 +293,8 @@ impl Tracker {
         }
         let owner = match what {
             What::Closed(Closed { by, unaccepted: false, .. }) => by.map(Owner::alone),
+            // Whoever sets an option holds it, until a look at the open files says more.
+            What::Set { by } => by.map(Owner::alone),
             _ => what.holder(),
         };
         let mut first = socket.connection(ConnId(spread(spread(socket.address) ^ mono_ns)), owner);
