@@ -29,6 +29,8 @@ pub(super) trait Cell {
     fn data_type() -> DataType;
     /// Takes in the value of a row. Rows come in order; those that hold nothing are left out.
     fn push(builder: &mut Self::Builder, row: usize, value: Self::Given<'_>);
+    /// Takes in a value that many rows have.
+    fn repeat(builder: &mut Self::Builder, rows: &Range<usize>, value: Self::Given<'_>);
     /// Appends the dictionary that some rows need, where there is one and it is another than before; and counts dictionaries.
     fn dictionary(_: &mut Self::Builder, _: &Range<usize>, _id: &mut i64, _: &mut Encoder, _out: &mut Vec<u8>) {}
     /// Hands some rows to the encoder.
@@ -67,9 +69,13 @@ impl<T: ArrowPrimitiveType> Cell for Number<T> {
         T::DATA_TYPE
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(builder: &mut Self::Builder, row: usize, value: T::Native) {
         builder.push(row, value);
+    }
+
+    fn repeat(builder: &mut Self::Builder, rows: &Range<usize>, value: T::Native) {
+        builder.repeat(rows, value);
     }
 
     fn encode(builder: &mut Self::Builder, rows: &Range<usize>, encoder: &mut Encoder) {
@@ -130,9 +136,13 @@ impl Cell for Moment {
         DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(builder: &mut Self::Builder, row: usize, value: i64) {
         builder.push(row, value);
+    }
+
+    fn repeat(builder: &mut Self::Builder, rows: &Range<usize>, value: i64) {
+        builder.repeat(rows, value);
     }
 
     fn encode(builder: &mut Self::Builder, rows: &Range<usize>, encoder: &mut Encoder) {
@@ -179,9 +189,13 @@ impl Cell for Flag {
         DataType::Boolean
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(builder: &mut Self::Builder, row: usize, value: bool) {
         builder.push(row, value);
+    }
+
+    fn repeat(builder: &mut Self::Builder, rows: &Range<usize>, value: bool) {
+        builder.repeat(rows, value);
     }
 
     fn encode(builder: &mut Self::Builder, rows: &Range<usize>, encoder: &mut Encoder) {
@@ -228,9 +242,13 @@ impl Cell for Text {
         DataType::Utf8
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(builder: &mut Self::Builder, row: usize, value: &str) {
         builder.push(row, value);
+    }
+
+    fn repeat(builder: &mut Self::Builder, rows: &Range<usize>, value: &str) {
+        rows.clone().for_each(|row| builder.push(row, value));
     }
 
     fn encode(builder: &mut Self::Builder, rows: &Range<usize>, encoder: &mut Encoder) {
@@ -276,9 +294,13 @@ impl<W: Word> Cell for Words<W> {
         DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8))
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(builder: &mut Self::Builder, row: usize, value: W::Given<'_>) {
         builder.push(row, value);
+    }
+
+    fn repeat(builder: &mut Self::Builder, rows: &Range<usize>, value: W::Given<'_>) {
+        builder.repeat(rows, value);
     }
 
     fn dictionary(builder: &mut Self::Builder, rows: &Range<usize>, id: &mut i64, encoder: &mut Encoder, out: &mut Vec<u8>) {

@@ -72,13 +72,23 @@ impl<W: Word> WordsBuilder<W> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, row: usize, word: W::Given<'_>) {
-        let number = match W::index(word) {
+        let number = self.find(word);
+        self.rows.push(row, number);
+    }
+
+    pub(super) fn repeat(&mut self, rows: &Range<usize>, word: W::Given<'_>) {
+        let number = self.find(word);
+        self.rows.repeat(rows, number);
+    }
+
+    #[inline(always)]
+    fn find(&mut self, word: W::Given<'_>) -> u16 {
+        match W::index(word) {
             Some(number) => number,
             None => self.number(word),
-        };
-        self.rows.push(row, number);
+        }
     }
 
     fn number(&mut self, word: W::Given<'_>) -> u16 {

@@ -18,12 +18,7 @@ use parquet::{
     file::properties::WriterProperties,
 };
 
-use super::{
-    columns::Columns,
-    header::Header,
-    histories,
-    writer::{Batches, ROWS},
-};
+use super::{columns::Columns, header::Header, histories, row::Batches, writer::ROWS};
 use crate::model::{
     event::Event,
     report::{Run, Told},

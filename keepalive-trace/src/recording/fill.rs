@@ -5,6 +5,9 @@ use arrow_buffer::{ArrowNativeType, BooleanBuffer, NullBuffer, ToByteSlice as _}
 
 use super::encode::Encoder;
 
+/// Bits grow by this number of bytes.
+const STEP: usize = 64;
+
 /// A bit for each row; those behind the end are 0.
 #[derive(Debug, Default)]
 pub(super) struct Bits {
@@ -26,6 +29,25 @@ impl Bits {
         }
     }
 
+    pub(super) fn set_all(&mut self, rows: &Range<usize>) {
+        if rows.is_empty() {
+            return;
+        }
+        if self.bytes.is_empty() && self.all == rows.start {
+            self.all = rows.end;
+            return;
+        }
+        // From here on there are bytes.
+        self.set(rows.start);
+        let whole = rows.start.div_ceil(8)..rows.end / 8;
+        if whole.is_empty() {
+            return rows.clone().for_each(|row| self.set(row));
+        }
+        self.bytes.resize(self.bytes.len().max(whole.end), 0);
+        self.bytes[whole.clone()].fill(u8::MAX);
+        (rows.start..whole.start * 8).chain(whole.end * 8..rows.end).for_each(|row| self.set(row));
+    }
+
     #[inline(never)]
     fn grow(&mut self, row: usize) {
         if self.bytes.is_empty() {
@@ -33,7 +55,8 @@ impl Bits {
             self.bytes.push((1 << (self.all % 8)) - 1);
             self.all = 0;
         }
-        self.bytes.resize(self.bytes.len().max(row / 8 + 1), 0);
+        // The rows that come next have their bytes, too.
+        self.bytes.resize(self.bytes.len().max((row / 8 + 1).next_multiple_of(STEP)), 0);
         self.bytes[row / 8] |= 1 << (row % 8);
     }
 
@@ -139,6 +162,12 @@ impl<T: ArrowNativeType> Fixed<T> {
         self.valid.set(row);
     }
 
+    pub(super) fn repeat(&mut self, rows: &Range<usize>, value: T) {
+        self.fill(rows.start);
+        self.values.resize(rows.end, value);
+        self.valid.set_all(rows);
+    }
+
     /// Appends the rows before this one, which hold nothing.
     #[inline(never)]
     fn catch_up(&mut self, row: usize) {
@@ -180,6 +209,13 @@ impl Flags {
         self.valid.set(row);
     }
 
+    pub(super) fn repeat(&mut self, rows: &Range<usize>, value: bool) {
+        if value {
+            self.values.set_all(rows);
+        }
+        self.valid.set_all(rows);
+    }
+
     pub(super) fn encode(&self, rows: &Range<usize>, encoder: &mut Encoder) {
         if begin(&self.valid, rows, encoder) == 0 || self.values.take(rows, encoder) == 0 {
             return encoder.zeros(rows.len().div_ceil(8));
@@ -190,6 +226,39 @@ impl Flags {
     pub(super) fn clear(&mut self) {
         self.values.clear();
         self.valid.clear();
+    }
+}
+
+/// A value that rows one after the other have. Their columns get it all at once, when a row has another one.
+#[derive(Debug)]
+pub(super) struct Run<T> {
+    value: Option<T>,
+    rows: Range<usize>,
+}
+
+impl<T> Default for Run<T> {
+    fn default() -> Self {
+        Self { value: None, rows: 0..0 }
+    }
+}
+
+impl<T: PartialEq> Run<T> {
+    /// Takes in a row's value. The run that it ends is handed over.
+    #[inline(always)]
+    pub(super) fn put(&mut self, row: usize, value: T, end: impl FnOnce(T, &Range<usize>)) {
+        if self.rows.end != row || self.value.as_ref() != Some(&value) {
+            self.end(end);
+            *self = Self { value: Some(value), rows: row..row };
+        }
+        self.rows.end = row + 1;
+    }
+
+    /// Hands over the run.
+    #[inline(never)]
+    pub(super) fn end(&mut self, end: impl FnOnce(T, &Range<usize>)) {
+        if let Some(value) = self.value.take() {
+            end(value, &self.rows);
+        }
     }
 }
 
@@ -255,13 +324,20 @@ mod tests {
         fn some_rows_have_their_own_bits(
             some in prop::collection::btree_set(0..100_usize, 0..60),
             all in 0..100_usize,
-            from in 0..120_usize,
+            runs in prop::collection::vec((0..100_usize, 0..40_usize), 0..4),
+            from in 0..400_usize,
             long in 0..50,
         ) {
             let mut bits = Bits::default();
             // As it is with columns: the first rows all have something.
-            let set: std::collections::BTreeSet<usize> = some.into_iter().chain(0..all).collect();
+            let mut set: std::collections::BTreeSet<usize> = some.into_iter().chain(0..all).collect();
             set.iter().for_each(|row| bits.set(*row));
+            // Runs of rows follow each other.
+            for (gap, long) in runs {
+                let start = set.last().map_or(0, |last| last + 1) + gap;
+                bits.set_all(&(start..start + long));
+                set.extend(start..start + long);
+            }
             let (rows, mut copied) = (from..from + long as usize, Vec::new());
             bits.copy(&rows, &mut copied);
             prop_assert!(!bits.are_all(&rows) || rows.clone().all(|row| set.contains(&row)));

@@ -5,7 +5,7 @@ use arrow_array::types::{Int32Type, UInt8Type, UInt16Type, UInt32Type, UInt64Typ
 
 use super::{
     cells::{Flag, Moment, Number, Text, Words},
-    layout::{columns, key},
+    layout::{columns, key, row},
 };
 use crate::model::{
     errno::Errno,
@@ -18,7 +18,15 @@ use crate::model::{
     verdict::Verdict,
 };
 
-columns! {
+/// All of these, of histories.
+macro_rules! histories {
+    ($($column:tt)+) => {
+        columns! { $($column)+ }
+        row! { $($column)+ }
+    };
+}
+
+histories! {
     /// The host that recorded it.
     host: Words<Arc<str>>,
     /// The connection's id; the JSON lines have it as 16 hex digits.

@@ -1,22 +1,18 @@
-//! Columns under their names: a row of them, those that are being filled, and a look at a batch of them.
+//! Columns under their names: those that are being filled, and a look at a batch of them.
+use std::ops::Range;
+
 use arrow_buffer::NullBuffer;
 
 use super::cells::Cell;
 
-/// Columns by their names: a row of them, and all rows that are not written yet.
+/// Columns by their names, and all rows that are not written yet.
 macro_rules! columns {
     ($($(#[doc = $doc:literal])+ $name:ident $(as $key:literal)?: $cell:ty,)+) => {
-        /// A row.
-        #[derive(Default)]
-        pub(super) struct Row<'a> {
-            $($(#[doc = $doc])+ pub(super) $name: Option<<$cell as $crate::recording::cells::Cell>::Given<'a>>,)+
-        }
-
         /// Rows that are not written yet, column by column.
         #[derive(Default)]
         pub(super) struct Columns {
             rows: usize,
-            $($name: <$cell as $crate::recording::cells::Cell>::Builder,)+
+            $($(#[doc = $doc])+ pub(super) $name: $crate::recording::layout::Column<$cell>,)+
         }
 
         impl Columns {
@@ -24,24 +20,40 @@ macro_rules! columns {
                 vec![$(arrow_schema::Field::new(key!($name $($key)?), <$cell as $crate::recording::cells::Cell>::data_type(), true)),+]
             }
 
-            pub(super) fn push(&mut self, row: Row<'_>) {
-                $(if let Some(value) = row.$name {
-                    <$cell as $crate::recording::cells::Cell>::push(&mut self.$name, self.rows, value);
-                })+
+            /// Ends a row: columns that got no value in it hold nothing there.
+            pub(super) fn end_row(&mut self) {
                 self.rows += 1;
             }
 
             /// All columns, empty again.
             pub(super) fn finish(&mut self) -> Result<Vec<arrow_array::ArrayRef>, arrow_schema::ArrowError> {
-                let columns = vec![$(<$cell as $crate::recording::cells::Cell>::array(&mut self.$name, self.rows)?),+];
+                let columns = vec![$(<$cell as $crate::recording::cells::Cell>::array(&mut self.$name.0, self.rows)?),+];
                 self.clear();
                 Ok(columns)
             }
 
             /// Forgets all rows.
             pub(super) fn clear(&mut self) {
-                $(<$cell as $crate::recording::cells::Cell>::clear(&mut self.$name);)+
+                $(<$cell as $crate::recording::cells::Cell>::clear(&mut self.$name.0);)+
                 self.rows = 0;
+            }
+        }
+    };
+}
+
+/// A row by the names of its columns, for rows that are few.
+macro_rules! row {
+    ($($(#[doc = $doc:literal])+ $name:ident $(as $key:literal)?: $cell:ty,)+) => {
+        /// A row.
+        #[derive(Default)]
+        pub(super) struct Row<'a> {
+            $(pub(super) $name: Option<<$cell as $crate::recording::cells::Cell>::Given<'a>>,)+
+        }
+
+        impl Columns {
+            pub(super) fn push(&mut self, row: Row<'_>) {
+                $(self.$name.put_some(self.rows, row.$name);)+
+                self.end_row();
             }
         }
     };
@@ -59,14 +71,14 @@ macro_rules! messages {
             /// Appends the messages of some rows.
             pub(super) fn encode(&mut self, rows: &std::ops::Range<usize>, encoder: &mut Encoder, out: &mut Vec<u8>) {
                 let mut id = 0;
-                $(<$cell as $crate::recording::cells::Cell>::dictionary(&mut self.$name, rows, &mut id, encoder, out);)+
-                $(<$cell as $crate::recording::cells::Cell>::encode(&mut self.$name, rows, encoder);)+
+                $(<$cell as $crate::recording::cells::Cell>::dictionary(&mut self.$name.0, rows, &mut id, encoder, out);)+
+                $(<$cell as $crate::recording::cells::Cell>::encode(&mut self.$name.0, rows, encoder);)+
                 encoder.batch(rows.len(), out);
             }
 
             /// Takes back the dictionaries that were written since the rows were forgotten.
             pub(super) fn rewind(&mut self) {
-                $(<$cell as $crate::recording::cells::Cell>::rewind(&mut self.$name);)+
+                $(<$cell as $crate::recording::cells::Cell>::rewind(&mut self.$name.0);)+
             }
         }
     };
@@ -103,6 +115,34 @@ macro_rules! view {
     };
 }
 
+/// A column that is being filled. Rows come in order; those that hold nothing are left out.
+pub(super) struct Column<C: Cell>(pub(super) C::Builder);
+
+impl<C: Cell> Default for Column<C> {
+    fn default() -> Self {
+        Self(C::Builder::default())
+    }
+}
+
+impl<C: Cell> Column<C> {
+    #[inline(always)]
+    pub(super) fn put(&mut self, row: usize, value: C::Given<'_>) {
+        C::push(&mut self.0, row, value);
+    }
+
+    #[inline(always)]
+    pub(super) fn put_some(&mut self, row: usize, value: Option<C::Given<'_>>) {
+        if let Some(value) = value {
+            C::push(&mut self.0, row, value);
+        }
+    }
+
+    /// The same value in all of these rows.
+    pub(super) fn repeat(&mut self, rows: &Range<usize>, value: C::Given<'_>) {
+        C::repeat(&mut self.0, rows, value);
+    }
+}
+
 /// A look at a column.
 pub(super) struct Look<C: Cell>(pub(super) Option<C::View>);
 
@@ -137,4 +177,4 @@ impl Together {
     }
 }
 
-pub(super) use {columns, key, messages, view};
+pub(super) use {columns, key, messages, row, view};

@@ -1,19 +1,10 @@
 //! Events into one stream of batches.
-use std::{io::Write, sync::Arc};
+use std::io::Write;
 
-use anyhow::{Context as _, Result};
-use arrow_array::RecordBatch;
+use anyhow::Result;
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
-use arrow_schema::SchemaRef;
 
-use super::{
-    columns::Columns,
-    encode::Encoder,
-    file::Output,
-    frame,
-    header::Header,
-    row::{self, Wall},
-};
+use super::{encode::Encoder, file::Output, frame, header::Header, row::Batches};
 use crate::model::event::Event;
 
 /// Rows of a batch at most: a word's number has 16 bits, and there may be half as many rows that are kept, and words of past batches.
@@ -24,46 +15,6 @@ const SMALL: usize = 512;
 /// Batches are replaced when they have this many rows together, or when there are this many of them.
 const ENOUGH: usize = 2048;
 const MOST_KEPT: u32 = 128;
-
-/// Events as batches, column by column: of a recording, or of an export.
-pub(super) struct Batches {
-    columns: Columns,
-    wall: Wall,
-    host: String,
-}
-
-impl Batches {
-    pub(super) fn new(header: &Header) -> Self {
-        let wall = Wall { offset_ns: header.start.wall_offset_ns };
-        Self { columns: Columns::default(), wall, host: header.start.host.clone() }
-    }
-
-    /// Whether it took the event in.
-    pub(super) fn add(&mut self, event: &Event) -> bool {
-        let Self { columns, wall, host } = self;
-        let row = row::flat(event, host, *wall);
-        let taken = row.is_some();
-        if let Some(row) = row {
-            columns.push(row);
-        }
-        taken
-    }
-
-    fn stop(&mut self, mono_ns: u64, events: u64) {
-        let Self { columns, wall, host } = self;
-        columns.push(row::stop(mono_ns, events, host, *wall));
-    }
-
-    pub(super) fn rows(&self) -> usize {
-        self.columns.rows()
-    }
-
-    /// All that was added since the last one.
-    pub(super) fn take(&mut self, schema: &SchemaRef) -> Result<RecordBatch> {
-        let columns = self.columns.finish().context("cannot lay out a batch")?;
-        RecordBatch::try_new(Arc::clone(schema), columns).context("cannot lay out a batch")
-    }
-}
 
 /// Writes a stream. Nothing is on its way until [`Self::flush`]: then every byte handed over is part of whole messages.
 pub struct Writer<W> {
@@ -148,13 +99,13 @@ impl<W: Write> Writer<W> {
             return Ok(());
         }
         let Self { batches, encoder, bytes, kept, .. } = self;
-        batches.columns.encode(&(*kept..batches.rows()), encoder, bytes);
+        batches.encode(*kept, encoder, bytes);
         self.hand_over()
     }
 
     /// What was written up to here stays as it is.
     fn settle(&mut self) {
-        self.batches.columns.clear();
+        self.batches.clear();
         (self.kept, self.batches_kept, self.tail) = (0, 0, self.written);
     }
 
@@ -222,8 +173,8 @@ impl Writer<Output> {
             return Ok(false);
         }
         let Self { out, batches, encoder, bytes, written, tail, .. } = self;
-        batches.columns.rewind();
-        batches.columns.encode(&(0..batches.rows()), encoder, bytes);
+        batches.rewind();
+        batches.encode(0, encoder, bytes);
         let replaced = out.replace(*tail, *written, bytes);
         if replaced.is_ok() {
             *written = *tail + bytes.len() as u64;
