@@ -30,7 +30,7 @@ pub(super) trait Word: Clone + Eq + 'static {
     /// Whether all words are known ones.
     const IS_CLOSED: bool = false;
 
-    /// Its place among the known words, where all words are known ones.
+    /// Its place among the known words, if that is found without a look into the table.
     fn index(_: Self::Given<'_>) -> Option<u16> {
         None
     }
@@ -152,7 +152,15 @@ macro_rules! closed {
 
             #[inline]
             fn index(given: Self) -> Option<u16> {
-                Self::KNOWN.iter().position(|word| *word == given).map(|place| place as u16)
+                const {
+                    let known = &[$($type::$word as usize),+];
+                    let mut place = 0;
+                    while place < known.len() {
+                        assert!(known[place] == place, "the words are in another order here");
+                        place += 1;
+                    }
+                }
+                Some(given as u16)
             }
 
             fn text(&self) -> Cow<'_, str> {
@@ -183,20 +191,8 @@ closed! {
     Precision: Exact Jiffy;
     Place: RingBuffer SkippedRun ConnectionTable Reader;
     Name: Time Intvl Probes;
-}
-
-impl Word for Verdict {
-    const KNOWN: &[Self] = &Self::ALL;
-
-    given_as_it_is!();
-
-    fn text(&self) -> Cow<'_, str> {
-        Cow::Borrowed(self.name())
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|verdict| verdict.name() == text)
-    }
+    Verdict: KeepaliveTimeout UserTimeout PeerResetOnProbe RetransmitTimeout ZeroWindowTimeout OutOfMemory Unknown AdminKill
+        PeerReset NeverEstablished OrphanTimeout FinWait2Timeout LocalAbort PeerClose LocalClose;
 }
 
 impl Word for Findings {
@@ -242,6 +238,11 @@ impl Word for State {
     const KNOWN: &[Self] = &Self::CONNECTIONS;
 
     given_as_it_is!();
+
+    #[inline]
+    fn index(given: Self) -> Option<u16> {
+        Self::KNOWN.iter().position(|state| *state == given).map(|place| place as u16)
+    }
 
     fn text(&self) -> Cow<'_, str> {
         self.name().map_or_else(|| Cow::Owned(self.to_string()), Cow::Borrowed)
