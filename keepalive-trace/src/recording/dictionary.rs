@@ -31,6 +31,8 @@ pub(super) struct WordsBuilder<W> {
     places: Vec<u16>,
     dictionary: Vec<u16>,
     is_written: bool,
+    /// Whether all places are the numbers of their words.
+    is_plain: bool,
     /// The same of the dictionary that was written before the rows that are kept.
     settled: Vec<u16>,
     is_settled: bool,
@@ -53,6 +55,7 @@ impl<W: Word> Default for WordsBuilder<W> {
             places: Vec::new(),
             dictionary: Vec::new(),
             is_written: false,
+            is_plain: false,
             settled: Vec::new(),
             is_settled: false,
             keys: Vec::new(),
@@ -116,12 +119,23 @@ impl<W: Word> WordsBuilder<W> {
         self.rows.fill(rows.end);
         if W::IS_CLOSED {
             // A word's place is its number, always.
-            let is_new = !std::mem::replace(&mut self.is_written, true);
+            let is_new = self.dictionary.len() < self.words.len();
             if is_new {
                 self.dictionary.clear();
                 self.dictionary.extend(0..self.words.len() as u16);
             }
+            self.is_written = true;
             return is_new;
+        }
+        if self.is_written && self.is_plain {
+            let values = &self.rows.values[rows.clone()];
+            // A row that holds nothing has 0 here.
+            let most = values.iter().fold(0, |most, number| most.max(*number));
+            if usize::from(most) < self.dictionary.len() {
+                self.keys.clear();
+                self.keys.extend_from_slice(values);
+                return false;
+            }
         }
         self.places.resize(self.words.len(), NOWHERE);
         let is_whole = self.look_up(rows);
@@ -141,8 +155,13 @@ impl<W: Word> WordsBuilder<W> {
         };
         (0..W::KNOWN.len()).for_each(|number| add(number as u16));
         rows.clone().filter(|row| valid.has(*row)).for_each(|row| add(values[row]));
+        self.is_plain = self.is_plain();
         self.look_up(rows);
         true
+    }
+
+    fn is_plain(&self) -> bool {
+        self.dictionary.iter().enumerate().all(|(place, number)| place == usize::from(*number))
     }
 
     /// Whether the dictionary has the words of all these rows.
@@ -185,10 +204,11 @@ impl<W: Word> WordsBuilder<W> {
 
     /// Appends the dictionary that some rows need, where it is another one than before.
     pub(super) fn write_dictionary(&mut self, rows: &Range<usize>, id: i64, encoder: &mut Encoder, out: &mut Vec<u8>) {
-        if !self.rows.valid.may_have(rows) && self.is_written {
-            return;
-        }
-        if !self.place(rows) {
+        if self.rows.valid.may_have(rows) {
+            if !self.place(rows) {
+                return;
+            }
+        } else if std::mem::replace(&mut self.is_written, true) {
             return;
         }
         self.spell();
@@ -245,6 +265,7 @@ impl<W: Word> WordsBuilder<W> {
     pub(super) fn rewind(&mut self) {
         self.dictionary.clone_from(&self.settled);
         self.is_written = self.is_settled;
+        self.is_plain = self.is_plain();
         self.places.resize(self.words.len(), NOWHERE);
         self.places.fill(NOWHERE);
         for (place, number) in self.dictionary.iter().enumerate() {
