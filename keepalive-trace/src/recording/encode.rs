@@ -4,12 +4,16 @@
 use std::ops::Range;
 
 use anyhow::{Context as _, Result};
+use arrow_buffer::{ArrowNativeType, ToByteSlice as _};
 use arrow_ipc::{
     BodyCompressionBuilder, BodyCompressionMethod, Buffer, CompressionType, DictionaryBatchBuilder, FieldNode, MessageBuilder,
     MessageHeader, MetadataVersion, RecordBatch, RecordBatchBuilder,
 };
 use flatbuffers::{FlatBufferBuilder, UnionWIPOffset, WIPOffset};
-use zstd::{bulk::Compressor, zstd_safe::compress_bound};
+use zstd::{
+    bulk::Compressor,
+    zstd_safe::{CParameter, compress_bound},
+};
 
 use super::frame;
 
@@ -17,6 +21,11 @@ use super::frame;
 const LEVEL: i32 = 1;
 /// Shorter buffers are not compressed: zstd's own head takes as much.
 const SHORTEST: usize = 64;
+/// Numbers of 64 bits begin alike, and zstd takes each beginning for a match: much work for little room. So for this number of them
+/// and more, matches have to be as long as this. 0 is zstd's own choice.
+const MANY: usize = 4096;
+const LONG_MATCH: u32 = 7;
+const ANY_MATCH: u32 = 0;
 /// Before a buffer that is not compressed.
 const AS_IT_IS: i64 = -1;
 
@@ -27,6 +36,8 @@ pub(super) struct Encoder {
     buffers: Vec<Buffer>,
     body: Vec<u8>,
     zstd: Compressor<'static>,
+    /// The shortest match that zstd looks for.
+    shortest: u32,
     packed: Vec<u8>,
     /// Buffers of zeros in this body: how many, and where they lie compressed.
     zeros: Vec<(usize, Range<usize>)>,
@@ -44,6 +55,7 @@ impl Encoder {
             buffers: Vec::new(),
             body: Vec::new(),
             zstd: Compressor::new(LEVEL).context("cannot set up compression")?,
+            shortest: ANY_MATCH,
             packed: Vec::new(),
             zeros: Vec::new(),
             scratch: Vec::new(),
@@ -62,6 +74,21 @@ impl Encoder {
             self.pack(bytes);
         }
         self.place(from);
+    }
+
+    /// Appends numbers as a buffer.
+    pub(super) fn numbers<T: ArrowNativeType>(&mut self, numbers: &[T]) {
+        let is_long = size_of::<T>() >= 8 && numbers.len() >= MANY;
+        self.seek(if is_long { LONG_MATCH } else { ANY_MATCH });
+        self.buffer(numbers.to_byte_slice());
+        self.seek(ANY_MATCH);
+    }
+
+    /// From now on, zstd looks for matches of this length. Were it to refuse, recordings would be as right, and slower.
+    fn seek(&mut self, shortest: u32) {
+        if self.shortest != shortest && self.zstd.set_parameter(CParameter::MinMatch(shortest)).is_ok() {
+            self.shortest = shortest;
+        }
     }
 
     /// Appends [`Self::scratch`] as a buffer.

@@ -1,7 +1,7 @@
 //! Columns that are being filled, row by row. A row that holds nothing costs nothing: columns are filled up when they are written.
 use std::ops::Range;
 
-use arrow_buffer::{ArrowNativeType, BooleanBuffer, NullBuffer, ToByteSlice as _};
+use arrow_buffer::{ArrowNativeType, BooleanBuffer, NullBuffer};
 
 use super::encode::Encoder;
 
@@ -179,7 +179,7 @@ impl<T: ArrowNativeType> Fixed<T> {
             return encoder.zeros(rows.len() * size_of::<T>());
         }
         self.fill(rows.end);
-        encoder.buffer(self.values[rows.clone()].to_byte_slice());
+        encoder.numbers(&self.values[rows.clone()]);
     }
 
     /// Appends nulls up to this number of rows.
