@@ -8,7 +8,8 @@ pub struct Comm([u8; 16]);
 impl Comm {
     /// Up to its NUL; bytes that are no UTF-8 are replaced.
     pub fn text(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(self.bytes())
+        let bytes = self.bytes();
+        str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
     }
 
     /// Up to its NUL.

@@ -211,7 +211,16 @@ fn closer(task: Option<Task>) -> String {
 fn around_closer(before: &str, task: Option<Task>, after: &str) -> String {
     let Some(Task { comm, pid }) = task else { return [before, "this side closed", after].concat() };
     // Every end that is told has one of these, and formatting costs more than all else of it.
-    [before, &comm.text(), "[", itoa::Buffer::new().format(pid), "] closed", after].concat()
+    let (comm, mut digits) = (comm.text(), itoa::Buffer::new());
+    let (pid, closed) = (digits.format(pid), "] closed");
+    let mut why = String::with_capacity(before.len() + comm.len() + 1 + pid.len() + closed.len() + after.len());
+    why += before;
+    why += &comm;
+    why.push('[');
+    why += pid;
+    why += closed;
+    why += after;
+    why
 }
 
 fn closed_by(what: &str, task: Option<Task>) -> String {
