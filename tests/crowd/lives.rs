@@ -123,7 +123,7 @@ impl<F: FnMut(&Sighting)> Life<'_, F> {
             Fate::PeerCloses => Closed { by, ..quiet(State::LAST_ACK) },
             Fate::WeClose => Closed { by, time_wait: true, ..quiet(State::FIN_WAIT2) },
             Fate::Silence => {
-                let reason = Some("TCP_KEEPALIVE_TIMEOUT".to_owned());
+                let reason = Some("TCP_KEEPALIVE_TIMEOUT".into());
                 let reset = Reset { reason, cause: Some(Verdict::KeepaliveTimeout), task: None };
                 self.show(State::ESTABLISHED, 3, 4000, What::Reset(reset));
                 Closed { in_timer: true, ..failed(Errno::TIMEDOUT) }

@@ -1,6 +1,9 @@
 //! What the running kernel's BTF says about everything we read or hook. Never the kernel's version: members move within
 //! stable branches too.
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use keepalive_trace_ebpf::{ABSENT, HEAD_BYTES, Offsets};
@@ -35,7 +38,7 @@ pub struct Layout {
     /// Index of `tcp_send_active_reset`'s parameter of type `enum sk_rst_reason`; none where the kernel has no reasons.
     pub reason_arg: Option<u32>,
     /// The kernel's own names of the reset reasons by value, without `SK_RST_REASON_`; empty where it has none.
-    pub reset_reasons: BTreeMap<u32, String>,
+    pub reset_reasons: BTreeMap<u32, Arc<str>>,
     /// What programs attach to.
     pub targets: Targets,
     /// Those of [`HOOKS`] and [`MORE_HOOKS`] that the kernel has as functions.
@@ -220,14 +223,14 @@ fn reason_arg(btf: &Btf<'_>) -> Result<Option<u32>, BtfError> {
     Ok(None)
 }
 
-fn reset_reasons(btf: &Btf<'_>) -> BTreeMap<u32, String> {
+fn reset_reasons(btf: &Btf<'_>) -> BTreeMap<u32, Arc<str>> {
     let mut reasons = BTreeMap::new();
     for [name, value] in btf.named(kind::ENUM, REASONS).flat_map(|ty| ty.records()) {
         let name = btf.name(name).map(|name| String::from_utf8_lossy(name.bytes())).unwrap_or_default();
         if let Some(name) = name.strip_prefix(REASON_PREFIX)
             && name != REASON_END
         {
-            reasons.insert(value, name.to_owned());
+            reasons.insert(value, name.into());
         }
     }
     reasons

@@ -2,6 +2,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
 };
 
 use keepalive_trace_ebpf::{self as wire, Held, Record, flag, has, kind, name, outcome};
@@ -30,7 +31,7 @@ pub struct Reader {
     /// Jiffies a second.
     pub hz: u32,
     /// The kernel's names of reset reasons.
-    pub reasons: BTreeMap<u32, String>,
+    pub reasons: BTreeMap<u32, Arc<str>>,
     pub cgroups: Cgroups,
 }
 
@@ -154,7 +155,7 @@ impl Reader {
     fn reset(&self, record: &Record, task: Option<Task>) -> Reset {
         let in_timer = record.flags & flag::IN_TIMER != 0;
         let orphan = record.flags & flag::DEAD != 0;
-        let reason = |number| self.reasons.get(&number).cloned().unwrap_or_else(|| format!("reason-{number}"));
+        let reason = |number| self.reasons.get(&number).cloned().unwrap_or_else(|| format!("reason-{number}").into());
         Reset {
             reason: known(record, has::REASON, record.reason).map(reason),
             cause: in_timer.then(|| Verdict::of_timer(State(record.state), orphan, record.user_timeout_ms)),

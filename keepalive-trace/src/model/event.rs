@@ -325,7 +325,7 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reset {
     /// The kernel's name of the reason, where it has reasons.
-    pub reason: Option<String>,
+    pub reason: Option<Arc<str>>,
     /// Why the keepalive timer ended the connection; none where it was not the timer.
     pub cause: Option<Verdict>,
     /// Who called, where that was a process and not a timer.

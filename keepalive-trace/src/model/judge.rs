@@ -1,4 +1,6 @@
 //! What ended a connection, judged from all that was seen of its end.
+use std::sync::Arc;
+
 use super::{
     errno::Errno,
     owner::Task,
@@ -28,7 +30,7 @@ pub struct Signs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResetSign {
     /// The kernel's name of the reason, where it has reasons.
-    pub reason: Option<String>,
+    pub reason: Option<Arc<str>>,
     /// The state at that moment: CLOSE where a process closes, another where a timer or somebody else kills.
     pub state: State,
     pub orphan: bool,

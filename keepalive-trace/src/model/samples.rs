@@ -126,14 +126,14 @@ fn timer() -> Event {
 
 pub fn death() -> Event {
     let connection = Connection { probes_out: Some(3), idle_ms: Some(4080), ..connection() };
-    let reset = Reset { reason: Some("TCP_KEEPALIVE_TIMEOUT".to_owned()), cause: Some(Verdict::KeepaliveTimeout), task: None };
+    let reset = Reset { reason: Some("TCP_KEEPALIVE_TIMEOUT".into()), cause: Some(Verdict::KeepaliveTimeout), task: None };
     Event { mono_ns: 6 * SECOND + 7, body: Body::Reset(connection, reset) }
 }
 
 fn abort() -> Event {
     let connection = Connection { state: State(7), ..connection() };
     let task = Task { pid: 42, comm: Comm::from("ev\u{1b}il") };
-    let reset = Reset { reason: Some("TCP_ABORT_ON_CLOSE".to_owned()), cause: None, task: Some(task) };
+    let reset = Reset { reason: Some("TCP_ABORT_ON_CLOSE".into()), cause: None, task: Some(task) };
     Event { mono_ns: 6 * SECOND + SECOND / 2 + 7, body: Body::Reset(connection, reset) }
 }
 

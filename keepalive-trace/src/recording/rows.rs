@@ -206,7 +206,7 @@ impl Reading<'_> {
             }
             Kind::Reset => {
                 let reset = Reset {
-                    reason: view.reason.at(row).map(|reason| reason.to_string()),
+                    reason: view.reason.at(row),
                     cause: view.cause.at(row),
                     task: by(view.task_pid.at(row), view.task_comm.at(row)),
                 };

@@ -110,11 +110,11 @@ pub fn ending(verdict: Verdict, task: Task, on_probe: u32, tried_us: u64, dice: 
 
 fn own_reset(closed: Closed, reason: &str, state: State, task: Task, orphan: bool) -> Ending {
     let by = (!orphan).then_some(task);
-    let sign = ResetSign { reason: Some(reason.to_owned()), state, orphan, task: by };
+    let sign = ResetSign { reason: Some(reason.into()), state, orphan, task: by };
     let signs = Signs { reset: Some(sign), ..Signs::default() };
     Ending { signs, closed, orphan, reset: Some(sent(reason, None, by, state)) }
 }
 
 fn sent(reason: &str, cause: Option<Verdict>, task: Option<Task>, state: State) -> (Reset, State) {
-    (Reset { reason: Some(reason.to_owned()), cause, task }, state)
+    (Reset { reason: Some(reason.into()), cause, task }, state)
 }

@@ -174,9 +174,9 @@ fn reset_reasons_have_the_kernels_names() {
     for kernel in ["6.12.107", "6.12.118", "6.18.15", "7.3.4"] {
         let reasons = of(kernel).reset_reasons;
         assert_eq!(reasons.keys().copied().collect::<Vec<_>>(), Vec::from_iter(0..=24), "{kernel}");
-        assert_eq!(reasons[&0], "NOT_SPECIFIED");
-        assert_eq!(reasons[&15], "TCP_KEEPALIVE_TIMEOUT");
-        assert_eq!(reasons[&24], "ERROR");
+        assert_eq!(*reasons[&0], *"NOT_SPECIFIED");
+        assert_eq!(*reasons[&15], *"TCP_KEEPALIVE_TIMEOUT");
+        assert_eq!(*reasons[&24], *"ERROR");
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::settings::Origin;
 
 fn reader() -> Reader {
-    let reasons = BTreeMap::from([(15, "TCP_KEEPALIVE_TIMEOUT".to_owned())]);
+    let reasons = BTreeMap::from([(15, "TCP_KEEPALIVE_TIMEOUT".into())]);
     Reader { hz: 250, reasons, cgroups: Cgroups::default() }
 }
 

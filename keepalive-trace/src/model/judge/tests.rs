@@ -28,7 +28,7 @@ fn failed(from: State, errno: Errno, left: Left) -> Closed {
 }
 
 fn reset(state: State, orphan: bool, reason: Option<&str>) -> Signs {
-    let reset = ResetSign { reason: reason.map(str::to_owned), state, orphan, task: Some(nginx()) };
+    let reset = ResetSign { reason: reason.map(Into::into), state, orphan, task: Some(nginx()) };
     Signs { reset: Some(reset), ..Signs::default() }
 }
 

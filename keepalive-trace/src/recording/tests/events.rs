@@ -165,7 +165,7 @@ fn body(mono_ns: u64) -> BoxedStrategy<Body> {
         (connection(), option::of(small()), known::<ReplyKind>(), option::of(number()), known::<Precision>(), small())
             .prop_map(|(it, n, kind, rtt_us, precision, missed)| Body::Reply(it, Reply { n, kind, rtt_us, precision, missed })),
         (connection(), option::of(text()), option::of(known::<Verdict>()), option::of(task()))
-            .prop_map(|(it, reason, cause, task)| Body::Reset(it, Reset { reason, cause, task })),
+            .prop_map(|(it, reason, cause, task)| Body::Reset(it, Reset { reason: reason.map(Into::into), cause, task })),
         (connection(), messages()).prop_map(|(it, http)| Body::Http(it, http)),
         (connection(), ends()).prop_map(|(it, end)| Body::End(it, end)),
         writes(mono_ns),

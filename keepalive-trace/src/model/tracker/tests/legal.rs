@@ -68,7 +68,7 @@ impl Script {
     }
 
     fn reset(&mut self, reason: Option<&str>, cause: Option<Verdict>) -> &mut Step {
-        self.step(What::Reset(Reset { reason: reason.map(str::to_owned), cause, task: None }))
+        self.step(What::Reset(Reset { reason: reason.map(Into::into), cause, task: None }))
     }
 
     fn end(&mut self, verdict: Verdict) {

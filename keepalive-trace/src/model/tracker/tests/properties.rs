@@ -64,7 +64,7 @@ fn whats() -> impl Strategy<Value = What> {
         3 => select(outcomes.to_vec()).prop_map(timer),
         3 => Just(What::Acked),
         3 => (reasons, causes, tasks()).prop_map(|(reason, cause, task)| {
-            What::Reset(Reset { reason: reason.map(str::to_owned), cause, task })
+            What::Reset(Reset { reason: reason.map(Into::into), cause, task })
         }),
         2 => Just(What::PeerReset),
         1 => tasks().prop_map(|by| What::Aborted { by }),
