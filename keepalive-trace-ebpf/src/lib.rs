@@ -335,6 +335,14 @@ pub struct Held {
 /// goes to sleep only when he has found it empty after that.
 pub const WAKE_NS: u64 = 20_000_000;
 
+/// What the program `look` is asked for, its third argument.
+pub mod look {
+    /// The kernel's counter of probes as it was after the last probe that was seen, the low half; 0 if there is none.
+    pub const SEEN: u64 = 0;
+    /// The same counter as it is now, the low half.
+    pub const COUNTED: u64 = 1;
+}
+
 /// Indices of the per-CPU map `COUNTERS` (u64 each).
 pub mod counter {
     /// Records that found the ring buffer full.

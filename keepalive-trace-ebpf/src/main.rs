@@ -45,6 +45,8 @@ mod witness;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
+    use core::ffi::c_void;
+
     use aya_ebpf::{
         macros::{btf_tracepoint, cgroup_skb, fentry, fexit, kprobe, kretprobe, raw_tracepoint},
         programs::{
@@ -59,6 +61,7 @@ mod programs {
         sock::{self, Head, Sock},
         sysctls, teardown, timer,
         walk::{self, TaskFileStep, TcpStep},
+        witness,
     };
 
     /// `SEND_SHUTDOWN` in `tcp_shutdown`'s second argument.
@@ -439,6 +442,15 @@ mod programs {
     pub fn http_born(ctx: RawTracePointContext) -> i32 {
         http::born(Sock::at(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
         0
+    }
+
+    /// Attached to nothing: the reader runs it, with a key of the map `PROBES` and one of [`keepalive_trace_ebpf::look`]. Without
+    /// the macro, which drops the result.
+    #[unsafe(no_mangle)]
+    #[unsafe(link_section = "raw_tp")]
+    pub extern "C" fn look(ctx: *mut c_void) -> u32 {
+        let ctx = RawTracePointContext::new(ctx);
+        witness::look(ctx.arg(0), ctx.arg(1), ctx.arg(2))
     }
 
     #[unsafe(no_mangle)]

@@ -100,6 +100,8 @@ pub struct Offsets {
 
     /// `net.ns.inum`: unsigned int.
     pub net_inum: u32,
+    /// The namespace's reference count, `net.ns.__ns_ref` or its older names: u32, 0 once the namespace goes away.
+    pub net_count: u32,
     /// `net.mib.net_statistics`: per-CPU pointer to an array of u64, the counters of `/proc/net/netstat`.
     pub net_statistics: u32,
     /// `net.ipv4.sysctl_tcp_keepalive_time`: int, jiffies.
@@ -139,4 +141,4 @@ pub struct Offsets {
     pub ctl_data: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 58);
+const _: () = assert!(size_of::<Offsets>() == 4 * 59);

@@ -1,14 +1,14 @@
-//! The kernel's own count of keepalive probes, held against ours: what the kernel skipped without a count is counted here.
+//! The kernel's own count of keepalive probes, compared with ours: probes that the kernel skipped without a count are counted here.
 use aya_ebpf::{
     helpers::generated::bpf_get_smp_processor_id,
     macros::map,
     maps::{Array, HashMap},
 };
-use keepalive_trace_ebpf::counter;
+use keepalive_trace_ebpf::{counter, look};
 
 use crate::{
     maps::{add, offset},
-    sock::{Sock, read},
+    sock::{Net, Sock, read},
 };
 
 /// A namespace's counter of probes on one CPU.
@@ -20,9 +20,20 @@ struct Key {
     cpu: u64,
 }
 
-/// The counter as it was after the last probe that we saw.
+/// What was found with the last probe that was seen.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Seen {
+    /// The counter, that probe included.
+    count: u64,
+    /// `LINUX_MIB_TCPKEEPALIVE`: the counter's index.
+    mib: u32,
+    /// The namespace's inode: another one has the address once the first is freed.
+    inum: u32,
+}
+
 #[map]
-static PROBES: HashMap<Key, u64> = HashMap::with_max_entries(16_384, 0);
+static PROBES: HashMap<Key, Seen> = HashMap::with_max_entries(16_384, 0);
 
 /// Address of the kernel's `__per_cpu_offset`, an array of u64; 0 until the reader has set it, after the first probe.
 #[map]
@@ -33,15 +44,24 @@ static PER_CPU_OFFSETS: Array<u64> = Array::with_max_entries(1, 0);
 #[inline(always)]
 pub fn compare(sock: Sock, mib: u32) {
     if let Some((key, now)) = counted(sock, mib) {
-        if let Some(before) = PROBES.get_ptr(key) {
-            // SAFETY: an aligned word of a map; only this CPU has this key.
-            let unseen = now.wrapping_sub(unsafe { before.read() }).wrapping_sub(1);
-            // A probe that found no memory is not counted.
-            if unseen.cast_signed() > 0 {
-                add(counter::UNSEEN_PROBES, unseen);
+        if let Some(seen) = PROBES.get_ptr_mut(key) {
+            // SAFETY: an aligned word of a map; only this CPU writes to this key.
+            let before = unsafe { (&raw mut (*seen).count).read_volatile() };
+            // SAFETY: as above.
+            let inum = unsafe { (&raw const (*seen).inum).read() };
+            let unseen = now.wrapping_sub(before).wrapping_sub(1);
+            if unseen == 0 || Net::at(key.net).inum() == Some(inum) {
+                // A probe that found no memory is not counted.
+                if unseen.cast_signed() > 0 {
+                    add(counter::UNSEEN_PROBES, unseen);
+                }
+                // SAFETY: as above.
+                unsafe { (&raw mut (*seen).count).write_volatile(now) };
+                return;
             }
         }
-        let _ = PROBES.insert(key, now, 0);
+        let inum = Net::at(key.net).inum().unwrap_or(0);
+        let _ = PROBES.insert(key, Seen { count: now, mib, inum }, 0);
     }
 }
 
@@ -53,9 +73,36 @@ fn counted(sock: Sock, mib: u32) -> Option<(Key, u64)> {
     }
     // SAFETY: no arguments, no effect.
     let cpu = u64::from(unsafe { bpf_get_smp_processor_id() });
-    let net: u64 = read(sock.address(), offset!(net))?;
-    let counters: u64 = read(net, offset!(net_statistics))?;
-    let this_cpu: u64 = read(offsets.wrapping_add(cpu * 8), 0)?;
-    let now = read(counters.wrapping_add(this_cpu).wrapping_add(u64::from(mib) * 8), 0)?;
-    Some((Key { net, cpu }, now))
+    let key = Key { net: read(sock.address(), offset!(net))?, cpu };
+    Some((key, count(key, offsets, mib)?))
+}
+
+/// The kernel's counter as it is now.
+#[inline(always)]
+fn count(key: Key, offsets: u64, mib: u32) -> Option<u64> {
+    let counters: u64 = read(key.net, offset!(net_statistics))?;
+    let this_cpu: u64 = read(offsets.wrapping_add(key.cpu * 8), 0)?;
+    read(counters.wrapping_add(this_cpu).wrapping_add(u64::from(mib) * 8), 0)
+}
+
+/// Run by the reader, on any CPU: one of [`look`]. The entry of a namespace that is gone is removed.
+#[inline(always)]
+pub fn look(net: u64, cpu: u64, which: u64) -> u32 {
+    let key = Key { net, cpu };
+    let (Some(&offsets), Some(seen)) = (PER_CPU_OFFSETS.get(0), PROBES.get_ptr(key)) else { return 0 };
+    // SAFETY: an aligned word of a map, which lives as long as the program.
+    let before = unsafe { (&raw const (*seen).count).read_volatile() };
+    // SAFETY: as above.
+    let (mib, inum) = unsafe { ((*seen).mib, (*seen).inum) };
+    let now = count(key, offsets, mib);
+    // Last: while the namespace is there, so are its counters.
+    let is_there = read::<u32>(net, offset!(net_count)).is_some_and(|count| count != 0);
+    if !is_there || Net::at(net).inum() != Some(inum) {
+        let _ = PROBES.remove(key);
+        return 0;
+    }
+    match which {
+        look::SEEN => before as u32,
+        _ => now.unwrap_or(0) as u32,
+    }
 }

@@ -27,7 +27,7 @@ const ROOTS: [(u8, &[&str]); 7] = [
 
 /// Structs of which only these members are kept: they contain half the kernel.
 const KEEP: [(&str, &[&str]); 7] = [
-    ("net", &["ns", "mib", "ipv4"]),
+    ("net", &["ns", "count", "mib", "ipv4"]),
     ("cgroup", &["self", "kn"]),
     ("task_struct", &["tgid", "flags", "group_leader", "comm"]),
     ("file", &["f_inode", "private_data"]),

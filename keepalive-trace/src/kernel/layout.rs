@@ -134,6 +134,7 @@ fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         linger2: maybe("tcp_sock.linger2", 4)?,
 
         net_inum: need("net.ns.inum", 4)?,
+        net_count: net_count(btf)?,
         net_statistics: maybe("net.mib.net_statistics", 8)?,
         sysctl_time: need("net.ipv4.sysctl_tcp_keepalive_time", 4)?,
         sysctl_intvl: need("net.ipv4.sysctl_tcp_keepalive_intvl", 4)?,
@@ -180,6 +181,18 @@ fn keepalive_timer(btf: &Btf<'_>) -> Result<u32, BtfError> {
         return Err(BtfError::NoTimer(path));
     }
     found.bytes(btf, path, ty.size_or_type)
+}
+
+/// In `ns_common` since 5.11, and under another name since 6.18.
+fn net_count(btf: &Btf<'_>) -> Result<u32, BtfError> {
+    const PATHS: [&str; 3] = ["net.ns.__ns_ref", "net.ns.count", "net.count"];
+    for path in PATHS {
+        match or_absent(field(btf, path).and_then(|field| field.bytes(btf, path, 4)))? {
+            ABSENT => {}
+            offset => return Ok(offset),
+        }
+    }
+    Ok(ABSENT)
 }
 
 /// A byte since 5.10, but an int in kernels of Android's 5.10.

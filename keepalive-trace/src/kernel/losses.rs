@@ -33,6 +33,8 @@ pub struct Losses {
     unpaired_at_start: u64,
     unfinished_at_start: u64,
     unseen_at_start: i64,
+    /// Probes that the kernel counted and that were not seen.
+    probes: u64,
     /// All skipped runs, once no more are counted.
     skipped_in_all: Option<u64>,
     told: Totals,
@@ -56,6 +58,7 @@ impl Losses {
             unpaired_at_start: 0,
             unfinished_at_start: 0,
             unseen_at_start: 0,
+            probes: 0,
             skipped_in_all: None,
             told: Totals::default(),
             unsure_told: 0,
@@ -65,6 +68,17 @@ impl Losses {
         losses.unfinished_at_start = losses.counter(counter::UNFINISHED)?;
         losses.unseen_at_start = at_rest(|| losses.counter(counter::RUNS), || losses.unseen())?;
         Ok(losses)
+    }
+
+    /// Takes over the kernel's own count of probes: what the kernel side found unseen, and what it has not found yet.
+    ///
+    /// # Errors
+    /// When the counters cannot be read.
+    pub fn count_probes(&mut self, at_rest: impl FnOnce() -> u64) -> Result<()> {
+        // In this order: what the kernel side finds in between is not counted twice.
+        let found = self.counter(counter::UNSEEN_PROBES)?;
+        self.probes = self.probes.max(found + at_rest());
+        Ok(())
     }
 
     /// The programs are about to be detached one by one: what one of them sees from now on and another doesn't is no loss.
@@ -111,8 +125,7 @@ impl Losses {
             self.fdinfo.iter().filter(|(name, _)| !is_made_up_for(name)).filter_map(missed_of).map(|(_, missed)| missed).sum();
         let unseen = u64::try_from(self.unseen()? - self.unseen_at_start).unwrap_or(0);
         // The kernel's own count of probes knows no programs.
-        let probes = self.counter(counter::UNSEEN_PROBES)?;
-        Ok(missed.max(unpaired.max(unseen) + unfinished).max(probes))
+        Ok(missed.max(unpaired.max(unseen) + unfinished).max(self.probes))
     }
 
     /// Skipped runs since the last call that may have lost an end: they have where no other hook saw it.

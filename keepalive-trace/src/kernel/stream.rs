@@ -185,7 +185,8 @@ impl Stream {
             return Ok(());
         }
         let moment = moment.map(|moment| Instant::now() + Duration::from_nanos(moment.saturating_sub(facts::mono_ns())));
-        let next = moment.map_or(self.next_losses, |moment| moment.min(self.next_losses));
+        let look = self.witness.as_ref().and_then(Witness::due).map(Instant::from_std);
+        let next = moment.into_iter().chain(look).fold(self.next_losses, Instant::min);
         tokio::select! {
             () = time::sleep_until(next) => {}
             ready = self.ring.readable() => {
@@ -233,13 +234,15 @@ impl Stream {
         if self.hand_over(&mut sink)? == Flow::Enough {
             return Ok(Flow::Enough);
         }
-        if Instant::now() < self.next_losses {
+        let lost = self.witness.as_mut().is_some_and(|witness| witness.look_again(&probes.ebpf));
+        if Instant::now() >= self.next_losses {
+            self.next_losses = Instant::now() + self.idle_losses;
+            self.idle_losses = MOST_IDLE_LOSSES.min(2 * self.idle_losses);
+            if self.tell_ends(&mut sink)? == Flow::Enough {
+                return Ok(Flow::Enough);
+            }
+        } else if !lost {
             return Ok(Flow::More);
-        }
-        self.next_losses = Instant::now() + self.idle_losses;
-        self.idle_losses = MOST_IDLE_LOSSES.min(2 * self.idle_losses);
-        if self.tell_ends(&mut sink)? == Flow::Enough {
-            return Ok(Flow::Enough);
         }
         self.take_stock(probes, tracker, sink)
     }
@@ -254,6 +257,8 @@ impl Stream {
         tracker: &mut Tracker,
         mut sink: impl FnMut(&Event) -> Result<Flow>,
     ) -> Result<Flow> {
+        self.witness.iter_mut().for_each(|witness| witness.look(&probes.ebpf));
+        self.count_probes(probes)?;
         if self.tell_losses(tracker, &mut sink)? == Flow::Enough {
             return Ok(Flow::Enough);
         }
@@ -309,7 +314,8 @@ impl Stream {
     /// # Errors
     /// When the counters can't be read.
     pub fn detach(&mut self, probes: &mut Probes) -> Result<()> {
-        let counted = self.losses.last_skips();
+        self.witness.iter_mut().for_each(|witness| witness.look_twice(&probes.ebpf));
+        let counted = self.count_probes(probes).and_then(|()| self.losses.last_skips());
         probes.detach();
         counted
     }
@@ -407,8 +413,8 @@ impl Stream {
                 }
             }
             Seen::Socket(sighting) => {
-                if let (Some(_), What::Probe(_)) = (&self.witness, &sighting.what) {
-                    self.witness.take().iter_mut().for_each(Witness::begin);
+                if let (Some(witness), What::Probe(_)) = (&mut self.witness, &sighting.what) {
+                    witness.begin(&mut probes.ebpf);
                 }
                 if let (Some(Http { heads, .. }), What::Closed(_)) = (&mut self.http, &sighting.what) {
                     heads.forget(sighting.socket.address);
@@ -472,6 +478,11 @@ impl Stream {
             flow = sink(&Event { mono_ns: facts::mono_ns(), body: Body::Uneventful(ended) })?;
         }
         Ok(flow)
+    }
+
+    fn count_probes(&mut self, probes: &Probes) -> Result<()> {
+        let Self { losses, witness, .. } = self;
+        losses.count_probes(|| witness.as_mut().map_or(0, |witness| witness.at_rest(&probes.ebpf)))
     }
 
     /// Hands over what was lost and not yet told.
