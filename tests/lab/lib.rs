@@ -13,6 +13,7 @@ pub mod capture;
 pub mod cgroup;
 pub mod clock;
 pub mod counters;
+pub mod detour;
 pub mod diag;
 pub mod disguise;
 pub mod event;
