@@ -101,8 +101,11 @@ pub fn closing<F: Fields, W: Fields>(sk: F, whole: impl FnOnce() -> Option<W>, f
     if let Some(conn) = conns::get(sk) {
         note_close(conn, from, sends_fin, for_good);
         // This close aborts: `tcp_disconnect` clears the addresses, and the hooks that see them may be skipped.
-        if for_good && sk.aborts_at_close() {
-            whole().map(tell_from_now);
+        if for_good
+            && sk.aborts_at_close()
+            && let Some(sk) = whole()
+        {
+            tell_from_now(sk);
         }
         return;
     }

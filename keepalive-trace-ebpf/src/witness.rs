@@ -45,18 +45,18 @@ static PER_CPU_OFFSETS: Array<u64> = Array::with_max_entries(1, 0);
 pub fn compare(sock: Sock, mib: u32) {
     if let Some((key, now)) = counted(sock, mib) {
         if let Some(seen) = PROBES.get_ptr_mut(key) {
-            // SAFETY: an aligned word of a map; only this CPU writes to this key.
-            let before = unsafe { (&raw mut (*seen).count).read_volatile() };
+            // SAFETY: an entry of a map; only this CPU writes to this key.
+            let seen = unsafe { &mut *seen };
+            let count = &raw mut seen.count;
             // SAFETY: as above.
-            let inum = unsafe { (&raw const (*seen).inum).read() };
-            let unseen = now.wrapping_sub(before).wrapping_sub(1);
-            if unseen == 0 || Net::at(key.net).inum() == Some(inum) {
+            let unseen = now.wrapping_sub(unsafe { count.read_volatile() }).wrapping_sub(1);
+            if unseen == 0 || Net::at(key.net).inum() == Some(seen.inum) {
                 // A probe that found no memory is not counted.
                 if unseen.cast_signed() > 0 {
                     add(counter::UNSEEN_PROBES, unseen);
                 }
                 // SAFETY: as above.
-                unsafe { (&raw mut (*seen).count).write_volatile(now) };
+                unsafe { count.write_volatile(now) };
                 return;
             }
         }
@@ -90,14 +90,15 @@ fn count(key: Key, offsets: u64, mib: u32) -> Option<u64> {
 pub fn look(net: u64, cpu: u64, which: u64) -> u32 {
     let key = Key { net, cpu };
     let (Some(&offsets), Some(seen)) = (PER_CPU_OFFSETS.get(0), PROBES.get_ptr(key)) else { return 0 };
-    // SAFETY: an aligned word of a map, which lives as long as the program.
-    let before = unsafe { (&raw const (*seen).count).read_volatile() };
+    // SAFETY: an entry of a map, which lives as long as the program.
+    let seen = unsafe { &*seen };
+    let before = &raw const seen.count;
     // SAFETY: as above.
-    let (mib, inum) = unsafe { ((*seen).mib, (*seen).inum) };
-    let now = count(key, offsets, mib);
+    let before = unsafe { before.read_volatile() };
+    let now = count(key, offsets, seen.mib);
     // Last: while the namespace is there, so are its counters.
     let is_there = read::<u32>(net, offset!(net_count)).is_some_and(|count| count != 0);
-    if !is_there || Net::at(net).inum() != Some(inum) {
+    if !is_there || Net::at(net).inum() != Some(seen.inum) {
         let _ = PROBES.remove(key);
         return 0;
     }
