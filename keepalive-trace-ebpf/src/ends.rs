@@ -7,7 +7,7 @@ use crate::{
     filter, http,
     maps::{CGROUP_ENDS, CgroupEnds, ENDS, add_to, config, count, emit},
     replies,
-    sock::{Sock, is_connection, state},
+    sock::{SOCK_DONE, Sock, is_connection, state},
     task::current_process,
     tell::{birth, handshake, sign, sign_as},
     timer::{self, Ends},
@@ -50,15 +50,18 @@ pub fn disconnecting<F: Fields>(sk: F) {
 #[inline(always)]
 pub fn destroyed<F: Fields>(sk: F) {
     let Some(conn) = conns::get(sk) else { return };
-    let connecting = conn.marks & mark::CONNECTS != 0 && conn.established_ns == 0;
-    if sk.state() != Some(state::CLOSE) || conn.closed_from == 0 && !connecting {
+    if sk.state() != Some(state::CLOSE) {
         conns::remove(sk);
         return;
     }
     // `tcp_disconnect` clears the port: by SO_LINGER 0 or TCP_REPAIR, the close aborted it.
     let aborted = sk.unread_data() > 0 || sk.rport() == Some(0) || sk.aborts_at_close();
     let from = match conn.closed_from as u8 {
-        0 => state::SYN_SENT,
+        0 if conn.marks & mark::CONNECTS != 0 && conn.established_ns == 0 => state::SYN_SENT,
+        // Its close was not seen either.
+        0 if aborted => state::ESTABLISHED,
+        0 if conn.marks & mark::CLOSED == 0 && sk.flags() & SOCK_DONE != 0 => state::LAST_ACK,
+        0 => state::FIN_WAIT2,
         // Any other close sends a FIN, and after that the kernel was out of memory, or `tcp_done` was missed.
         state::ESTABLISHED | state::SYN_RECV if !aborted => {
             if sk.all_acked() {

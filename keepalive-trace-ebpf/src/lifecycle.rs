@@ -79,7 +79,10 @@ pub fn accepted<F: Fields>(sk: F) {
     if tells {
         conn.marks |= mark::TOLD;
     }
-    conns::put(sk, &conn);
+    // One that died before was told already.
+    if sk.state().is_some_and(is_connection) {
+        conns::put(sk, &conn);
+    }
     if tells {
         emit(|record| {
             sk.describe(record);

@@ -35,7 +35,7 @@ fn main() -> Result<()> {
         sightings += 1;
         events += told.len();
         told.drain(..).for_each(|event| ledger.note(&event));
-        forgotten += tracker.take_forgotten().map_or(0, |lost| lost.count);
+        forgotten += tracker.take_lost().map(|lost| lost.count).sum::<u64>();
     });
     tracker.settle(u64::MAX, &mut told);
     events += told.len();

@@ -490,7 +490,7 @@ impl Stream {
         let losses = self.losses.take()?;
         self.ends_lost |= losses.iter().any(|lost| matches!(lost.place, Place::RingBuffer | Place::SkippedRun));
         let mut flow = Flow::More;
-        for lost in losses.into_iter().chain(tracker.take_forgotten()) {
+        for lost in losses.into_iter().chain(tracker.take_lost()) {
             flow = sink(&Event { mono_ns: facts::mono_ns(), body: Body::Lost(lost) })?;
         }
         Ok(flow)

@@ -58,6 +58,8 @@ pub struct Tracker {
     early: Early,
     handshakes: Handshakes,
     forgotten: u64,
+    /// Ends of which it is not known whose they were.
+    nameless: u64,
 }
 
 #[derive(Debug)]
@@ -105,6 +107,7 @@ impl Tracker {
             early: Early::default(),
             handshakes: Handshakes::default(),
             forgotten: 0,
+            nameless: 0,
         }
     }
 
@@ -123,10 +126,13 @@ impl Tracker {
     }
 
     /// The kernel has taken the peer from the socket already, as it does in `tcp_disconnect`: the run of the hook that sees the end
-    /// before that was skipped. It is the connection that the socket was; where that is not known, only its loss is, and is counted.
+    /// before that was skipped. It is the connection that the socket was; where that is not known, it is counted as lost.
     fn see_nameless(&mut self, sighting: &Sighting, out: &mut Vec<Event>) {
         let address = sighting.socket.address;
-        let Some(slot) = self.table.find(address).filter(|slot| !self.table.is_ended(*slot)) else { return };
+        let Some(slot) = self.table.find(address).filter(|slot| !self.table.is_ended(*slot)) else {
+            self.nameless += u64::from(matches!(sighting.what, What::Closed(_)));
+            return;
+        };
         let history = &self.table.get(slot).history;
         let socket = Socket { local: history.local(), remote: history.remote(), ..sighting.socket.clone() };
         self.see_named(&Sighting { socket, ..sighting.clone() }, out);
@@ -211,10 +217,11 @@ impl Tracker {
         self.looking_around = false;
     }
 
-    /// Histories forgotten for lack of room since the last call.
-    pub fn take_forgotten(&mut self) -> Option<Lost> {
-        let count = std::mem::take(&mut self.forgotten);
-        (count > 0).then_some(Lost { count, place: Place::ConnectionTable })
+    /// What was lost since the last call: histories forgotten for lack of room, and ends of which it is not known whose they were.
+    pub fn take_lost(&mut self) -> impl Iterator<Item = Lost> + use<> {
+        let forgotten = Lost { count: std::mem::take(&mut self.forgotten), place: Place::ConnectionTable };
+        let nameless = Lost { count: std::mem::take(&mut self.nameless), place: Place::SkippedRun };
+        [forgotten, nameless].into_iter().filter(|lost| lost.count > 0)
     }
 
     /// Whose connections are told.

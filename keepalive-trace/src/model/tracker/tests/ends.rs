@@ -43,12 +43,14 @@ fn an_end_that_is_seen_when_the_peer_is_gone_from_the_socket_is_the_end_of_what_
 }
 
 #[test]
-fn an_end_of_what_was_never_known_and_has_no_peer_any_more_is_not_reported() {
+fn an_end_of_what_was_never_known_and_has_no_peer_any_more_is_counted_as_lost() {
     let mut run = Run::new();
     run.tracker.keep_quiet();
     let late = What::Connected { connect_us: Some(312), opener: Some(nginx()), late: true };
     assert!(run.see(900, nameless(1), late).is_empty());
+    assert_eq!(run.tracker.take_lost().next(), None);
     assert!(run.see(1000, nameless(1), What::Closed(closed(State::ESTABLISHED))).is_empty());
+    assert_eq!(run.tracker.take_lost().collect::<Vec<_>>(), [Lost { count: 1, place: Place::SkippedRun }]);
     assert!(run.settle(2000).is_empty() && run.histories().is_empty());
 }
 
