@@ -52,9 +52,11 @@ fn what_the_kernel_skips_is_counted(bench: &Bench) -> Result<()> {
         // Trampolines do not care how busy BPF is.
         Attach::Fentry => assert_eq!((seen, lost), (probes, 0)),
         Attach::Kprobe | Attach::Auto => {
-            // Newer kernels count programs, of which a run with a probe has four.
+            // Newer kernels count programs, on the whole machine: a run with a probe has four, and one without a probe has two.
             let unseen = probes.checked_sub(seen).context("more probes seen than sent")?;
-            assert!(lost == unseen || lost == 4 * unseen, "{probes} probes, {seen} seen, {lost} counted as lost");
+            let by_programs =
+                lost.checked_sub(4 * unseen).is_some_and(|others| others.is_multiple_of(2) && others <= CONNECTIONS as u64);
+            assert!(lost == unseen || by_programs, "{probes} probes, {seen} seen, {lost} counted as lost");
             assert!(unseen > 0, "nothing was skipped: BPF was not busy enough");
         }
     }
