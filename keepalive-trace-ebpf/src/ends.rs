@@ -247,7 +247,7 @@ fn record_alone<F: Fields>(sk: F, how: u32, from: u32, conn: &Conn) {
         } else if !how.has(how::ORDERLY) {
             sk.describe_left(record);
             if how.has(how::ABORTED) {
-                // It was no orphan yet, and `tcp_disconnect` leaves an error that nobody is told of.
+                // It was no orphan yet. `tcp_disconnect` leaves an error that no process reads.
                 record.flags &= !flag::DEAD;
                 record.err = 0;
             }

@@ -300,7 +300,7 @@ impl Tracker {
         }
         let owner = match what {
             What::Closed(Closed { by, unaccepted: false, .. }) => by.map(Owner::alone),
-            // Whoever sets an option holds it, until a look at the open files says more.
+            // The process that sets an option holds the socket, until a look at the open files says more.
             What::Set { by } => by.map(Owner::alone),
             _ => what.holder(),
         };
